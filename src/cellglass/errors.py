@@ -8,3 +8,7 @@ class InputError(ValueError):
     expected and the remedy. The command line prints it without a traceback and exits
     with code 2; from Python it is a ``ValueError`` like any other.
     """
+
+
+class TrainingError(RuntimeError):
+    """Training could not go on; the message says where it stopped and why."""

@@ -1,0 +1,482 @@
+"""A grid of runs beside PCA on the same cells: the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from scipy import sparse
+
+from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
+from cellglass.checks import (
+    ConstantGenes,
+    check_choice,
+    check_matrix,
+    check_n_latent,
+    check_range,
+    find_constant_genes,
+)
+from cellglass.cluster import leiden
+from cellglass.encode import encode, reconstruct
+from cellglass.errors import InputError
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.losses import LOSSES
+from cellglass.metrics import squared_errors
+from cellglass.neighbors import nearest_neighbors
+from cellglass.network import AutoencoderNetwork
+from cellglass.pca import fit_pca
+from cellglass.preprocess import Preprocessor
+from cellglass.project import N_COMPONENTS, Maps, project
+from cellglass.train import train
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(stage, done, total)`` whenever some of a stage is done."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for; :func:`compare` says what each word means."""
+
+    n_latent: tuple[int, ...]
+    loss: tuple[str, ...]
+    seeds: int
+    n_hidden: int
+    n_layers: int
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    validation_fraction: float
+    n_clusters: int | None
+    input: str
+    random_state: int
+
+    def check(self, n_cells: int, n_genes: int) -> None:
+        """Refuse a setting that cannot be used on a matrix of this shape."""
+        check_n_latent(self.n_latent, n_cells, n_genes)
+        if not self.loss:
+            raise InputError(f"loss is empty; give one or more of {', '.join(LOSSES)}.")
+        for name in self.loss:
+            check_choice("loss", name, LOSSES)
+        if len(set(self.loss)) < len(self.loss):
+            raise InputError(f"loss names one loss twice: {', '.join(self.loss)}.")
+        for option in ("seeds", "n_hidden", "max_epochs", "batch_size"):
+            check_range(option, getattr(self, option), low=1, integer=True)
+        check_range("n_layers", self.n_layers, low=0, integer=True)
+        check_range("learning_rate", self.learning_rate, low=0, low_inclusive=False)
+        check_range("validation_fraction", self.validation_fraction, low=0, high=0.9)
+        check_range("random_state", self.random_state, low=0, high=2**32 - 1, integer=True)
+        if self.n_clusters is not None:
+            check_range("n_clusters", self.n_clusters, low=1, high=n_cells, integer=True)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of a grid, the baselines, and what they share.
+
+    Attributes
+    ----------
+    settings
+        What was asked for.
+    preprocessor
+        What was made of the input, and why.
+    cell_names, gene_names
+        Of the matrix's rows and columns.
+    fraction_zero
+        Share of zero entries.
+    constant
+        Genes and cells without information.
+    labels
+        Known class of every cell as a categorical of length n_cells; None without labels.
+    is_validation
+        True for cells held out of all training, shape (n_cells,).
+    n_clusters, n_clusters_from
+        Number of clusters k-means looks for, and where it comes from: ``given``,
+        ``labels`` (their number of classes) or ``leiden`` (what that found on the PCA).
+    original, original_maps
+        The space of the preprocessed values, judged, and its maps.
+    baselines
+        PCA, one for every latent size.
+    runs
+        One for every loss, latent size and seed.
+    """
+
+    settings: Settings
+    preprocessor: Preprocessor
+    cell_names: Sequence[str]
+    gene_names: Sequence[str]
+    fraction_zero: float
+    constant: ConstantGenes
+    labels: pd.Categorical | None
+    is_validation: np.ndarray
+    n_clusters: int
+    n_clusters_from: str
+    original: Space
+    original_maps: Maps
+    baselines: tuple[Baseline, ...]
+    runs: tuple[Evaluation, ...]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Everything the report says, as plain data: the content of ``results.json``."""
+        from cellglass.report.summarize import summarize
+
+        return summarize(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a run, the numbers of ``metrics.csv``."""
+        from cellglass.report.summarize import metrics_frame
+
+        return metrics_frame(self.summary)
+
+    def report(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the page, the figures, the data and the models.
+
+        Parameters
+        ----------
+        folder
+            Made by this call.
+        overwrite
+            Whether an earlier report in that folder may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            Of the page.
+
+        Raises
+        ------
+        InputError
+            If the folder exists and may not be replaced; nothing is changed then.
+        """
+        from cellglass.report.write import write_report
+
+        return write_report(self, Path(folder), overwrite=overwrite)
+
+
+def compare(
+    data: AnnData | np.ndarray | sparse.spmatrix,
+    *,
+    n_latent: int | Sequence[int] = (10, 50),
+    loss: str | Sequence[str] = ("mse", "nonzero_mse"),
+    seeds: int = 1,
+    labels: str | None = None,
+    n_hidden: int = 100,
+    n_layers: int = 1,
+    max_epochs: int = 50,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    validation_fraction: float = 0.1,
+    n_clusters: int | None = None,
+    input: str = "auto",  # noqa: A002 - the same word in API, command line and report
+    random_state: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Train an autoencoder for every pair of latent size and loss, and judge them all.
+
+    All runs see the same cells: one random split, drawn from ``random_state``, decides
+    which are held out. Two runs of the same seed and latent size start from the same
+    weights and pass the cells in the same order, whatever their loss.
+
+    Parameters
+    ----------
+    data
+        Cells × genes, shape (n_cells, n_genes): raw counts or log-normalised values, as
+        AnnData (its ``X``), array or sparse matrix. It is left as it is.
+    n_latent
+        Dimensions of the bottleneck, one or several.
+    loss
+        Names of losses, one or several; ``cellglass.losses.LOSSES`` lists them.
+    seeds
+        Runs for every pair, which differ in first weights and order of the cells.
+    labels
+        Column of ``obs`` with known classes, for maps and scores only: nothing is fitted
+        or chosen by them, except that k-means is told their number. Default: the column
+        ``label`` if there is one.
+    n_hidden, n_layers
+        Width and number of hidden layers on either side of the bottleneck. Without any
+        (``n_layers=0``) the network is linear.
+    max_epochs
+        Passes over the training cells.
+    batch_size
+        The most cells in one step.
+    learning_rate
+        Of Adam.
+    validation_fraction
+        Share of cells that are never trained on, in [0, 0.9]; at least one cell unless 0.
+    n_clusters
+        Number of clusters for k-means. Default: the number of classes among the labels,
+        and without labels the number of clusters Leiden finds on the PCA of the original.
+    input
+        ``counts`` (raw counts: scaled to 10,000 a cell, then log1p), ``log`` (used as it
+        is), or ``auto``: counts if every value is a whole number.
+    random_state
+        Decides everything random: the same value gives the same results on one machine.
+    progress
+        Called as ``progress(stage, done, total)`` on the way.
+
+    Returns
+    -------
+    Comparison
+        All results; ``report(folder)`` writes them out.
+
+    Raises
+    ------
+    InputError
+        If the matrix, the labels or a setting cannot be used.
+    TrainingError
+        If a loss is no longer finite.
+    """
+    progress = progress or _silent
+    settings = Settings(
+        n_latent=_as_tuple(n_latent), loss=_as_tuple(loss), seeds=seeds, n_hidden=n_hidden,
+        n_layers=n_layers, max_epochs=max_epochs, batch_size=batch_size,
+        learning_rate=learning_rate, validation_fraction=validation_fraction,
+        n_clusters=n_clusters, input=input, random_state=random_state,
+    )  # fmt: skip
+    adata = _as_anndata(data)
+    check_matrix(adata.X, name="the matrix")
+    settings.check(*adata.shape)
+    classes = _find_labels(adata, labels)
+    preprocessor = Preprocessor.fit(adata.X, input=input)
+    X = _dense_if_small(preprocessor.transform(adata.X))
+    is_validation = split_cells(len(adata), validation_fraction, random_state)
+
+    stage = _Stage(
+        progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs(settings)
+    )
+    original_maps = project(X, random_state=random_state)
+    neighbors = nearest_neighbors(X)
+    k, k_from = _choose_n_clusters(settings, classes, X)
+    reference = Reference(
+        labels=None if classes is None else np.asarray(classes.codes),
+        n_clusters=k, neighbors=neighbors, random_state=random_state,
+    )  # fmt: skip
+    original = judge(X, reference)
+    stage.advance()
+    baselines = []
+    for size in settings.n_latent:
+        baselines.append(_evaluate_pca(X, size, is_validation, reference))
+        stage.advance()
+    rows = on_device(X)
+    epochs = _Stage(progress, "Training", n_runs(settings) * max_epochs)
+    runs = []
+    for name, size, seed in product(settings.loss, settings.n_latent, range(seeds)):
+        runs.append(
+            _evaluate_run(
+                X, rows, name, size, seed, settings, is_validation, reference,
+                original_maps, epochs.advance,
+            )
+        )  # fmt: skip
+        stage.advance()
+    return Comparison(
+        settings=settings, preprocessor=preprocessor, cell_names=tuple(adata.obs_names),
+        gene_names=tuple(adata.var_names), fraction_zero=_fraction_zero(X),
+        constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
+        n_clusters=k, n_clusters_from=k_from, original=original,
+        original_maps=original_maps, baselines=tuple(baselines), runs=tuple(runs),
+    )  # fmt: skip
+
+
+def n_runs(settings: Settings) -> int:
+    """Count the networks that are trained."""
+    return len(settings.loss) * len(settings.n_latent) * settings.seeds
+
+
+def split_cells(n_cells: int, validation_fraction: float, random_state: int) -> np.ndarray:
+    """Draw the cells that are held out of all training.
+
+    Returns
+    -------
+    numpy.ndarray
+        True for held-out cells, shape (n_cells,). The nearest whole number to the
+        fraction, but at least one cell unless the fraction is 0, and at most all but two.
+    """
+    n_validation = round(validation_fraction * n_cells)
+    if validation_fraction > 0:
+        n_validation = min(max(n_validation, 1), n_cells - 2)
+    held_out = np.zeros(n_cells, bool)
+    order = np.random.default_rng(random_state).permutation(n_cells)
+    held_out[order[:n_validation]] = True
+    return held_out
+
+
+def _evaluate_run(
+    X: np.ndarray | sparse.csr_matrix,
+    rows: Rows,
+    loss: str,
+    n_latent: int,
+    seed: int,
+    settings: Settings,
+    is_validation: np.ndarray,
+    reference: Reference,
+    original_maps: Maps,
+    on_epoch: Callable[[], None],
+) -> Evaluation:
+    key = jax.random.fold_in(jax.random.key(settings.random_state), seed)
+    weights_key, order_key = jax.random.split(key)
+    network = AutoencoderNetwork(
+        X.shape[1], n_latent, n_hidden=settings.n_hidden, n_layers=settings.n_layers,
+        key=weights_key,
+    )  # fmt: skip
+    training = train(
+        network, rows, np.flatnonzero(~is_validation), np.flatnonzero(is_validation),
+        LOSSES[loss], max_epochs=settings.max_epochs, batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate, key=order_key,
+        on_epoch=lambda epoch, value: on_epoch(),
+    )  # fmt: skip
+    Z = encode(training.network, rows)
+    X_hat = reconstruct(training.network, rows)
+    errors = squared_errors(X, X_hat)
+    random_state = settings.random_state
+    return Evaluation(
+        loss=loss,
+        n_latent=n_latent,
+        seed=seed,
+        training=training,
+        errors=errors,
+        latent_vectors=Z,
+        latent=judge(Z, reference),
+        reconstruction=judge(X_hat, reference, find_clusters=False),
+        latent_maps=project(Z, random_state=random_state).aligned_to(original_maps),
+        reconstruction_maps=project(X_hat, random_state=random_state).aligned_to(
+            original_maps
+        ),
+        variance_kept=_ratio(total_variance(X_hat), total_variance(X)),
+        mean_at_zeros=_mean_at_zeros(X, X_hat),
+    )
+
+
+def _evaluate_pca(
+    X: np.ndarray | sparse.csr_matrix,
+    n_components: int,
+    is_validation: np.ndarray,
+    reference: Reference,
+) -> Baseline:
+    """PCA fitted to the training cells alone, applied to all."""
+    pca = fit_pca(X[~is_validation], n_components, random_state=reference.random_state)
+    scores = pca.transform(X)
+    return Baseline(
+        n_components=n_components,
+        scores=scores.astype(np.float32),
+        errors=squared_errors(X, pca.inverse_transform(scores)),
+        space=judge(scores, reference),
+    )
+
+
+def _choose_n_clusters(
+    settings: Settings, classes: pd.Categorical | None, X: np.ndarray | sparse.csr_matrix
+) -> tuple[int, str]:
+    if settings.n_clusters is not None:
+        return settings.n_clusters, "given"
+    if classes is not None:
+        return len(classes.categories), "labels"
+    pca = fit_pca(X, N_COMPONENTS, random_state=settings.random_state)
+    neighbors = nearest_neighbors(pca.transform(X))
+    clusters = leiden(neighbors, random_state=settings.random_state)
+    return int(clusters.max()) + 1, "leiden"
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        return (value,)
+    return tuple(value)
+
+
+def _as_anndata(data: Any) -> AnnData:
+    from anndata import AnnData
+
+    if isinstance(data, AnnData):
+        return data
+    X = data.tocsr() if sparse.issparse(data) else np.asarray(data)
+    if X.ndim != 2:
+        raise InputError(
+            f"The matrix has shape {X.shape}; expected two dimensions, cells × genes."
+        )
+    return AnnData(X)
+
+
+def _find_labels(adata: AnnData, labels: str | None) -> pd.Categorical | None:
+    """Take the column of known classes, without unused categories."""
+    import pandas as pd
+
+    column = "label" if labels is None else labels
+    if column not in adata.obs:
+        if labels is None:
+            return None
+        raise InputError(
+            f"labels={labels!r} is not a column of obs; it has "
+            f"{', '.join(map(repr, adata.obs.columns)) or 'none'}."
+        )
+    values = adata.obs[column]
+    if values.isna().any():
+        raise InputError(
+            f"The labels in obs[{column!r}] are missing for {int(values.isna().sum())} "
+            f"cells, the first of them {values.index[values.isna()][0]!r}; expected one "
+            "for every cell. Leave those cells out, or give them a label of their own."
+        )
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return pd.Categorical(values.cat.remove_unused_categories())
+    return pd.Categorical(values.astype(str))
+
+
+def _dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:
+    """Make a matrix dense, which is faster at every step, if it fits the budget."""
+    if isinstance(X, np.ndarray) or X.shape[0] * X.shape[1] * 4 > DENSE_BUDGET_BYTES:
+        return X
+    return X.toarray()
+
+
+def _fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
+    nonzero = np.count_nonzero(X) if isinstance(X, np.ndarray) else X.nnz
+    return 1 - nonzero / (X.shape[0] * X.shape[1])
+
+
+def total_variance(X: np.ndarray | sparse.csr_matrix) -> float:
+    """Sum of the variances of all genes, in float64."""
+    if isinstance(X, np.ndarray):
+        return float(X.var(axis=0, dtype=np.float64).sum())
+    X = X.astype(np.float64)
+    mean = np.asarray(X.mean(axis=0))
+    return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def _mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray) -> float | None:
+    n_cells, n_genes = X.shape
+    if isinstance(X, np.ndarray):
+        n_zero = X.size - np.count_nonzero(X)
+        total = np.sum(X_hat, where=X == 0, dtype=np.float64)
+    else:
+        n_zero = n_cells * n_genes - X.nnz
+        expressed = X.astype(bool).multiply(X_hat).sum(dtype=np.float64)
+        total = X_hat.sum(dtype=np.float64) - expressed
+    return float(total / n_zero) if n_zero else None
+
+
+class _Stage:
+    """Counts up what is done of one stage."""
+
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
+        self._progress, self._name, self._total, self._done = progress, name, total, 0
+        progress(name, 0, total)
+
+    def advance(self) -> None:
+        self._done += 1
+        self._progress(self._name, self._done, self._total)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Show no progress."""

@@ -1,0 +1,217 @@
+"""How good a space is: its clusters, its neighbourhoods and its maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from cellglass.cluster import kmeans, leiden
+from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
+from cellglass.neighbors import nearest_neighbors, neighbors_preserved
+from cellglass.project import Maps
+from cellglass.train import Training
+
+SILHOUETTE_CELLS = 10_000
+"""Silhouettes need all distances; beyond this many cells a random sample stands for all."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What every space is judged against; the same for all of them.
+
+    Attributes
+    ----------
+    labels
+        Known class of every cell, integers from 0, shape (n_cells,); None without labels.
+    n_clusters
+        Number of clusters that k-means looks for.
+    neighbors
+        Nearest neighbours in the original space, shape (n_cells, n_neighbors).
+    random_state
+        Seed of everything random in the judging.
+    """
+
+    labels: np.ndarray | None
+    n_clusters: int
+    neighbors: np.ndarray
+    random_state: int
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """One partition of the cells and its scores.
+
+    Attributes
+    ----------
+    clusters
+        Cluster of every cell, from 0, the largest first, shape (n_cells,).
+    ari, nmi
+        Agreement with the labels; None without labels.
+    silhouette
+        Mean silhouette of the clusters in the space they were found in; None where it is
+        not defined.
+    """
+
+    clusters: np.ndarray
+    ari: float | None
+    nmi: float | None
+    silhouette: float | None
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters found."""
+        return int(self.clusters.max()) + 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """One space of all cells, judged.
+
+    Attributes
+    ----------
+    clustering
+        By method: ``kmeans``, ``leiden``. Empty for reconstructions, which are only looked
+        at, not clustered.
+    label_silhouette
+        Mean silhouette of the labels themselves; None without labels.
+    neighbors_preserved
+        Mean share of a cell's nearest neighbours in the original that are among its nearest
+        here; 1 for the original itself.
+    """
+
+    clustering: dict[str, Clustering]
+    label_silhouette: float | None
+    neighbors_preserved: float
+
+
+def judge(
+    X: np.ndarray | sparse.csr_matrix, reference: Reference, *, find_clusters: bool = True
+) -> Space:
+    """Cluster a space and score it.
+
+    Labels enter the scores only, after everything else is done.
+
+    Parameters
+    ----------
+    X
+        Cells in the space, shape (n_cells, n_dimensions).
+    reference
+        What to judge against.
+    find_clusters
+        Whether clusters are looked for.
+    """
+    neighbors = nearest_neighbors(X)
+    seed = reference.random_state
+    partitions: dict[str, np.ndarray] = {}
+    if find_clusters:
+        partitions["kmeans"] = kmeans(X, reference.n_clusters, random_state=seed)
+        partitions["leiden"] = leiden(neighbors, random_state=seed)
+    scored = [
+        *partitions.values(),
+        *([] if reference.labels is None else [reference.labels]),
+    ]
+    sample = silhouette_sample(X.shape[0], seed)
+    values = silhouettes(X[sample], [p[sample] for p in scored])
+    return Space(
+        clustering={
+            method: _score(clusters, reference.labels, silhouette)
+            for (method, clusters), silhouette in zip(
+                partitions.items(), values, strict=False
+            )
+        },
+        label_silhouette=None if reference.labels is None else values[-1],
+        neighbors_preserved=neighbors_preserved(reference.neighbors, neighbors),
+    )
+
+
+def _score(
+    clusters: np.ndarray, labels: np.ndarray | None, silhouette: float | None
+) -> Clustering:
+    agreement = {
+        name: None if labels is None else score(labels, clusters)
+        for name, score in AGREEMENT.items()
+    }
+    return Clustering(clusters, silhouette=silhouette, **agreement)
+
+
+def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:
+    """Rows that silhouettes are computed from, sorted: all, or a random sample of them."""
+    if n_cells <= SILHOUETTE_CELLS:
+        return np.arange(n_cells)
+    chosen = np.random.default_rng(random_state).choice(
+        n_cells, SILHOUETTE_CELLS, replace=False
+    )
+    return np.sort(chosen)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One trained autoencoder, judged.
+
+    Attributes
+    ----------
+    loss, n_latent, seed
+        Which run of the grid it is.
+    training
+        The trained network, its losses by epoch, its time.
+    errors
+        Squared errors of the reconstruction, by cell.
+    latent_vectors
+        Shape (n_cells, n_latent), float32.
+    latent, reconstruction
+        The two spaces.
+    latent_maps, reconstruction_maps
+        Their maps, turned to lie as those of the original.
+    variance_kept
+        Total variance of the reconstruction over that of the original.
+    mean_at_zeros
+        Mean of what is predicted where the original is zero, in units of the preprocessed
+        values; None if no entry is zero.
+    """
+
+    loss: str
+    n_latent: int
+    seed: int
+    training: Training
+    errors: SquaredErrors
+    latent_vectors: np.ndarray
+    latent: Space
+    reconstruction: Space
+    latent_maps: Maps
+    reconstruction_maps: Maps
+    variance_kept: float | None
+    mean_at_zeros: float | None
+
+    @property
+    def name(self) -> str:
+        """Name of the run in every output file."""
+        return f"{self.loss}_{self.n_latent}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """PCA with as many components as a latent space has dimensions, judged likewise.
+
+    Attributes
+    ----------
+    n_components
+        Rank; may be smaller than asked for where the training cells do not span it.
+    scores
+        Shape (n_cells, n_components), float32.
+    errors
+        Squared errors of its reconstruction, by cell.
+    space
+        The space of the scores.
+    """
+
+    n_components: int
+    scores: np.ndarray
+    errors: SquaredErrors
+    space: Space
+
+    @property
+    def name(self) -> str:
+        """Name of the baseline in every output file."""
+        return f"pca_{self.n_components}"

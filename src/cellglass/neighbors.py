@@ -1,0 +1,84 @@
+"""The nearest neighbours of every cell, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+N_NEIGHBORS = 15
+"""Neighbours of a cell in graphs and neighbourhood scores: scanpy's default."""
+
+
+def nearest_neighbors(
+    X: np.ndarray | sparse.csr_matrix, n_neighbors: int = N_NEIGHBORS
+) -> np.ndarray:
+    """Find the nearest other cells by Euclidean distance.
+
+    Parameters
+    ----------
+    X
+        Cells in any space, shape (n_cells, n_dimensions).
+    n_neighbors
+        How many; fewer if there are not that many other cells.
+
+    Returns
+    -------
+    numpy.ndarray
+        Row numbers, nearest first, shape (n_cells, min(n_neighbors, n_cells − 1)). A cell
+        is never its own neighbour, also among duplicates.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    n_neighbors = min(n_neighbors, X.shape[0] - 1)
+    finder = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(X)
+    return finder.kneighbors(return_distance=False)
+
+
+def neighbors_preserved(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean share of a cell's neighbours in one space that it keeps in another.
+
+    Parameters
+    ----------
+    before, after
+        Neighbours of the same cells in two spaces, each of shape (n_cells, n_neighbors).
+
+    Returns
+    -------
+    float
+        1 where all neighbourhoods are the same sets; about n_neighbors / n_cells by chance.
+    """
+    n_cells, n_neighbors = before.shape
+    kept = (_adjacency(before).multiply(_adjacency(after))).nnz
+    return kept / (n_cells * n_neighbors)
+
+
+def shared_neighbor_graph(neighbors: np.ndarray) -> sparse.csr_matrix:
+    """Weigh neighbouring cells by how many neighbours they share.
+
+    The weight of two cells, of which at least one has the other among its nearest, is
+    the Jaccard index of their neighbourhoods, each cell counted into its own: the graph
+    of PhenoGraph (Levine et al. 2015).
+
+    Parameters
+    ----------
+    neighbors
+        Shape (n_cells, n_neighbors).
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Symmetric weights in (0, 1], zero diagonal, shape (n_cells, n_cells).
+    """
+    n_cells, n_neighbors = neighbors.shape
+    near = _adjacency(neighbors)
+    around = near + sparse.identity(n_cells, format="csr")
+    shared = (around @ around.T).multiply((near + near.T) > 0).tocsr()
+    shared.data = shared.data / (2 * (n_neighbors + 1) - shared.data)
+    return shared
+
+
+def _adjacency(neighbors: np.ndarray) -> sparse.csr_matrix:
+    n_cells, n_neighbors = neighbors.shape
+    starts = np.arange(0, n_cells * n_neighbors + 1, n_neighbors)
+    ones = np.ones(neighbors.size)
+    return sparse.csr_matrix((ones, neighbors.ravel(), starts), shape=(n_cells, n_cells))
