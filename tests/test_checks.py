@@ -69,8 +69,7 @@ def test_all_kinds_of_bad_values_are_told_at_once(form):
     assert "1 missing value (NaN) (at cell 3 (row 3)" in message
     assert "1 infinite value (at cell 6 (row 6)" in message
     assert (
-        "2 negative values (the first at cell 1 (row 1) and gene 2 (column 2) is -2)"
-        in message
+        "2 negative values (the first at cell 1 (row 1) and gene 2 (column 2) is -2)" in message
     )
     assert "the lowest is -7" in message
     assert "\n" not in message

@@ -125,9 +125,7 @@ def test_the_yardstick_agrees_with_sharmas_published_pairs(lab1, lab2, expected)
 def test_the_yardstick_knows_black_and_white():
     lab = cielab(linear_rgb(["#000000", "#ffffff"]))
     np.testing.assert_allclose(lab, [[0, 0, 0], [100, 0, 0]], atol=0.01)
-    assert closest(["#000000", "#ffffff"], "normal", ciede2000) == pytest.approx(
-        100, abs=0.01
-    )
+    assert closest(["#000000", "#ffffff"], "normal", ciede2000) == pytest.approx(100, abs=0.01)
 
 
 # The smallest CIEDE2000 difference among the first colours of so many classes, as the

@@ -45,8 +45,7 @@ def test_whole_numbers_are_taken_as_counts(counts, form, dtype):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_reason_for_counts_is_the_scan(counts, form):
     assert Preprocessor.fit(form(counts)).reason == (
-        "all 1,200 values are whole numbers (largest 1,234), so they were taken as raw "
-        "counts"
+        "all 1,200 values are whole numbers (largest 1,234), so they were taken as raw counts"
     )
 
 
@@ -100,9 +99,7 @@ def test_counts_are_normalised_by_hand():
     expected = np.log1p([[25.0, 75.0], [0.0, 0.0], [0.0, 100.0]]).astype(np.float32)
     fitted = Preprocessor.fit(X, target_sum=100)
     np.testing.assert_array_equal(fitted.transform(X), expected)
-    np.testing.assert_array_equal(
-        fitted.transform(sparse.csr_matrix(X)).toarray(), expected
-    )
+    np.testing.assert_array_equal(fitted.transform(sparse.csr_matrix(X)).toarray(), expected)
 
 
 MATRICES = hnp.arrays(

@@ -312,9 +312,7 @@ def test_a_named_column_of_numbered_cells_above_numbered_genes_is_no_gene(tmp_pa
         pytest.param(
             "A,B\n1,2\n3\n5,6\n", ["1 missing", "gene 2 (column 2, 'B')"], id="short-row"
         ),
-        pytest.param(
-            "1,2\n3,4,5\n6,7\n", ["line 2", "saw 3", "as many fields"], id="long-row"
-        ),
+        pytest.param("1,2\n3,4,5\n6,7\n", ["line 2", "saw 3", "as many fields"], id="long-row"),
         pytest.param(
             "A,B,C,D\nx,1,2\ny,3,4\nz,5,6\n", ["names 4 genes", "has 2"], id="long-header"
         ),
@@ -548,9 +546,7 @@ def test_labels_are_read_from_text(name, data, expected, matrix, tmp_path):
     ("array", "expected"),
     [
         pytest.param(np.array(["T", "B", "T", "NK"]), ["T", "B", "T", "NK"], id="strings"),
-        pytest.param(
-            np.array([b"T", b"B", b"T", b"NK"]), ["T", "B", "T", "NK"], id="bytes"
-        ),
+        pytest.param(np.array([b"T", b"B", b"T", b"NK"]), ["T", "B", "T", "NK"], id="bytes"),
         pytest.param(np.array([3, 10, 3, 1]), ["3", "10", "3", "1"], id="integers"),
         pytest.param(np.array([3.0, 10.0, 3.0, 1.0]), ["3", "10", "3", "1"], id="floats"),
         pytest.param(np.array([[3], [10], [3], [1]]), ["3", "10", "3", "1"], id="column"),
@@ -572,9 +568,7 @@ def test_labels_are_read_from_npy(array, expected, matrix, tmp_path):
 )
 def test_categories_stand_in_natural_order(labels, order, matrix, tmp_path):
     (tmp_path / "l.txt").write_text("\n".join(labels))
-    assert (
-        list(read(matrix, labels=tmp_path / "l.txt").obs["label"].cat.categories) == order
-    )
+    assert list(read(matrix, labels=tmp_path / "l.txt").obs["label"].cat.categories) == order
 
 
 def test_labels_are_read_from_a_column(matrix):
@@ -610,9 +604,7 @@ def test_labels_found_nowhere_name_both_places(matrix):
     [
         pytest.param("l.txt", b"T\n\nT\nB\n", ["Line 2", "blank"], id="blank"),
         pytest.param("l.txt", b"T\nB\nT\nnan\n", ["Line 4", "'nan'"], id="nan"),
-        pytest.param(
-            "l.csv", b"0,T\n1,B\n2,T\n3,B\n", ["Line 1", "2 columns"], id="columns"
-        ),
+        pytest.param("l.csv", b"0,T\n1,B\n2,T\n3,B\n", ["Line 1", "2 columns"], id="columns"),
         pytest.param("l.txt", b"T\nB\n", ["2 labels", "4 cells", "3 genes"], id="few"),
         pytest.param("l.txt", b"T\nB\nB\n", ["3 labels", "transposed"], id="transposed"),
         pytest.param(

@@ -24,9 +24,7 @@ def default():
 @pytest.fixture(scope="module")
 def many_draws():
     """4000 cells alike, so that each gene's counts are 4000 draws from one distribution."""
-    return simulate(
-        4000, 50, 1, library_size_sigma=0, dispersion=0.4, mean_library_size=300
-    )
+    return simulate(4000, 50, 1, library_size_sigma=0, dispersion=0.4, mean_library_size=300)
 
 
 def assert_same(one, two):
@@ -71,9 +69,7 @@ def test_numpys_global_random_state_is_neither_read_nor_moved():
 
 def test_one_option_leaves_the_other_draws_as_they_were():
     plain, dropped = simulate(**SMALL, dropout_rate=0), simulate(**SMALL, dropout_rate=0.5)
-    np.testing.assert_array_equal(
-        plain.layers["true_counts"], dropped.layers["true_counts"]
-    )
+    np.testing.assert_array_equal(plain.layers["true_counts"], dropped.layers["true_counts"])
     np.testing.assert_array_equal(plain.layers["counts"], plain.layers["true_counts"])
     stronger = simulate(**SMALL, marker_log_fold_change=3)
     assert plain.obs.equals(stronger.obs)
@@ -229,12 +225,8 @@ def test_markers_differ_between_groups_by_the_stated_fold_change(fold):
 )
 def test_without_groups_or_fold_change_there_is_no_structure(options):
     adata = simulate(600, 300, random_state=1, **options)
-    profile = adata.layers["true_mean"] / adata.layers["true_mean"].sum(
-        axis=1, keepdims=True
-    )
-    np.testing.assert_allclose(
-        profile, np.broadcast_to(profile[0], profile.shape), rtol=1e-4
-    )
+    profile = adata.layers["true_mean"] / adata.layers["true_mean"].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(profile, np.broadcast_to(profile[0], profile.shape), rtol=1e-4)
     if options.get("n_groups") != 1:
         assert kmeans_ari(adata, 5) < 0.05
     else:
@@ -260,9 +252,7 @@ def test_groups_get_their_share_of_cells(shares, sizes):
 def test_the_smallest_cases_work():
     assert simulate(1, 1, 1).shape == (1, 1)
     assert set(simulate(3, 30, 3).obs["label"]) == {"0", "1", "2"}
-    assert set(simulate(50, 6, 3, fraction_marker_genes=1 / 3).var["marker_of"]) == set(
-        "012"
-    )
+    assert set(simulate(50, 6, 3, fraction_marker_genes=1 / 3).var["marker_of"]) == set("012")
 
 
 def test_numpy_numbers_are_numbers():

@@ -33,7 +33,8 @@ class DenseRows(eqx.Module):
     @property
     def shape(self) -> tuple[int, int]:
         """Number of cells, number of genes."""
-        return self.values.shape
+        n_cells, n_genes = self.values.shape
+        return n_cells, n_genes
 
     def take(self, cells: Array) -> Array:
         """Gather rows."""
@@ -90,7 +91,7 @@ def on_device(
         A CSR matrix whose dense form is larger stays sparse. Training and encoding give
         the same numbers either way.
     """
-    if not sparse.issparse(X):
+    if isinstance(X, np.ndarray):
         return DenseRows(jnp.asarray(X, jnp.float32))
     if X.shape[0] * X.shape[1] * 4 <= dense_budget_bytes:
         return DenseRows(jnp.asarray(X.toarray(), jnp.float32))

@@ -395,9 +395,7 @@ def check_labels_length(
     elif n_labels == n_cells + 1:
         message += header
     else:
-        message += (
-            " Check that both come from the same set of cells, after the same filtering."
-        )
+        message += " Check that both come from the same set of cells, after the same filtering."
     raise InputError(message)
 
 

@@ -45,9 +45,7 @@ def kmeans(
         return by_size(model.fit_predict(X))
 
 
-def leiden(
-    neighbors: np.ndarray, *, resolution: float = 1.0, random_state: int
-) -> np.ndarray:
+def leiden(neighbors: np.ndarray, *, resolution: float = 1.0, random_state: int) -> np.ndarray:
     """Leiden communities (Traag et al. 2019) of the shared-neighbour graph.
 
     Parameters
@@ -67,9 +65,7 @@ def leiden(
     import igraph
 
     weights = sparse.triu(shared_neighbor_graph(neighbors), k=1).tocoo()
-    graph = igraph.Graph(
-        n=len(neighbors), edges=np.column_stack([weights.row, weights.col])
-    )
+    graph = igraph.Graph(n=len(neighbors), edges=np.column_stack([weights.row, weights.col]))
     with _igraph_seed(random_state):
         found = graph.community_leiden(
             objective_function="modularity", weights=weights.data,
@@ -83,7 +79,7 @@ def _igraph_seed(random_state: int) -> Iterator[None]:
     """Let igraph, whose only source of randomness is a global one, draw from a seed."""
     import igraph
 
-    igraph.set_random_number_generator(random.Random(random_state))  # noqa: S311
+    igraph.set_random_number_generator(random.Random(int(random_state)))  # noqa: S311
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -33,7 +33,8 @@ from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor
 from cellglass.project import N_COMPONENTS, Maps, project
-from cellglass.train import train
+from cellglass.read import SOURCE_KEY
+from cellglass.train import check_finite, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,10 @@ class Settings:
     n_clusters: int | None
     input: str
     random_state: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
 
     def check(self, n_cells: int, n_genes: int) -> None:
         """Refuse a setting that cannot be used on a matrix of this shape."""
@@ -89,6 +94,8 @@ class Comparison:
         What was asked for.
     preprocessor
         What was made of the input, and why.
+    source
+        Names of the files the data were read from, ``matrix`` and ``labels``, where known.
     cell_names, gene_names
         Of the matrix's rows and columns.
     fraction_zero
@@ -112,6 +119,7 @@ class Comparison:
 
     settings: Settings
     preprocessor: Preprocessor
+    source: dict[str, str]
     cell_names: Sequence[str]
     gene_names: Sequence[str]
     fraction_zero: float
@@ -251,9 +259,7 @@ def compare(
     X = _dense_if_small(preprocessor.transform(adata.X))
     is_validation = split_cells(len(adata), validation_fraction, random_state)
 
-    stage = _Stage(
-        progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs(settings)
-    )
+    stage = _Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs(settings))
     original_maps = project(X, random_state=random_state)
     neighbors = nearest_neighbors(X)
     k, k_from = _choose_n_clusters(settings, classes, X)
@@ -279,7 +285,8 @@ def compare(
         )  # fmt: skip
         stage.advance()
     return Comparison(
-        settings=settings, preprocessor=preprocessor, cell_names=tuple(adata.obs_names),
+        settings=settings, preprocessor=preprocessor,
+        source=dict(adata.uns.get(SOURCE_KEY, {})), cell_names=tuple(adata.obs_names),
         gene_names=tuple(adata.var_names), fraction_zero=_fraction_zero(X),
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
         n_clusters=k, n_clusters_from=k_from, original=original,
@@ -337,6 +344,11 @@ def _evaluate_run(
     Z = encode(training.network, rows)
     X_hat = reconstruct(training.network, rows)
     errors = squared_errors(X, X_hat)
+    # The losses of an epoch say nothing about the weights that its last step left behind.
+    check_finite(
+        "error of the reconstruction", errors.mse_all or 0.0, settings.max_epochs,
+        settings.max_epochs, settings.learning_rate,
+    )  # fmt: skip
     random_state = settings.random_state
     return Evaluation(
         loss=loss,
@@ -348,9 +360,7 @@ def _evaluate_run(
         latent=judge(Z, reference),
         reconstruction=judge(X_hat, reference, find_clusters=False),
         latent_maps=project(Z, random_state=random_state).aligned_to(original_maps),
-        reconstruction_maps=project(X_hat, random_state=random_state).aligned_to(
-            original_maps
-        ),
+        reconstruction_maps=project(X_hat, random_state=random_state).aligned_to(original_maps),
         variance_kept=_ratio(total_variance(X_hat), total_variance(X)),
         mean_at_zeros=_mean_at_zeros(X, X_hat),
     )
@@ -390,6 +400,13 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
         return (value,)
     return tuple(value)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy's numbers, which JSON does not know, into Python's."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _as_anndata(data: Any) -> AnnData:

@@ -117,9 +117,7 @@ def judge(
     return Space(
         clustering={
             method: _score(clusters, reference.labels, silhouette)
-            for (method, clusters), silhouette in zip(
-                partitions.items(), values, strict=False
-            )
+            for (method, clusters), silhouette in zip(partitions.items(), values, strict=False)
         },
         label_silhouette=None if reference.labels is None else values[-1],
         neighbors_preserved=neighbors_preserved(reference.neighbors, neighbors),

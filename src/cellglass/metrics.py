@@ -139,9 +139,7 @@ def silhouettes(
         distances = euclidean_distances(X[cells], X).astype(np.float64)  # (C, n_cells)
         distances[np.arange(len(cells)), cells] = 0
         for i, member in enumerate(members):
-            total[i] += _silhouette_sum(
-                distances @ member, member.sum(axis=0), member[cells]
-            )
+            total[i] += _silhouette_sum(distances @ member, member.sum(axis=0), member[cells])
     n_parts = [np.count_nonzero(member.sum(axis=0)) for member in members]
     return [
         t / n_cells if 2 <= k <= n_cells - 1 else None

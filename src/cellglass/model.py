@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from cellglass.batches import on_device
 from cellglass.checks import check_matrix
 from cellglass.encode import encode, reconstruct
 from cellglass.errors import InputError
-from cellglass.network import AutoencoderNetwork, Dense
+from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
 
 FORMAT = "cellglass.model"
@@ -91,12 +90,9 @@ class Model:
         """Write one ``.safetensors`` file: weights as tensors, all else as metadata."""
         from safetensors.numpy import save_file
 
-        tensors = {
-            f"{part}.{i}.{kind}": np.asarray(getattr(layer, kind))
-            for part in ("encoder", "decoder")
-            for i, layer in enumerate(getattr(self.network, part))
-            for kind in ("weight", "bias")
-        }
+        names = _tensor_names(len(self.network.encoder) - 1)
+        weights = map(np.asarray, jax.tree.leaves(self.network))
+        tensors = dict(zip(names, weights, strict=True))
         content = {
             "format_version": FORMAT_VERSION,
             "loss": self.loss,
@@ -105,9 +101,7 @@ class Model:
             "settings": self.settings,
             "history": self.history,
         }
-        save_file(
-            tensors, path, metadata={"format": FORMAT, "content": json.dumps(content)}
-        )
+        save_file(tensors, path, metadata={"format": FORMAT, "content": json.dumps(content)})
 
 
 def load(path: str | Path) -> Model:
@@ -137,44 +131,56 @@ def load(path: str | Path) -> Model:
             f"{path} is a .safetensors file, but cellglass did not write it (its metadata "
             f"lack format={FORMAT!r}); expected a model that cellglass saved."
         )
-    content = json.loads(metadata["content"])
-    if content["format_version"] > FORMAT_VERSION:
+    try:
+        content = json.loads(metadata["content"])
+        newer = content["format_version"] > FORMAT_VERSION
+        if not newer:
+            return Model(
+                network=_network_of(tensors, len(content["genes"])),
+                loss=content["loss"],
+                genes=tuple(content["genes"]),
+                preprocessor=Preprocessor.from_dict(content["preprocessor"]),
+                settings=content["settings"],
+                history=content["history"],
+            )
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} has model format {content['format_version']}, but this cellglass "
-            f"reads formats up to {FORMAT_VERSION}. Install a newer cellglass to open it."
-        )
-    return Model(
-        network=_network_of(tensors),
-        loss=content["loss"],
-        genes=tuple(content["genes"]),
-        preprocessor=Preprocessor.from_dict(content["preprocessor"]),
-        settings=content["settings"],
-        history=content["history"],
+            f"{path} is a model of cellglass, but a part of it is missing or changed "
+            f"({type(error).__name__}: {error}). Copy it again from where it was saved."
+        ) from error
+    raise InputError(
+        f"{path} has model format {content['format_version']}, but this cellglass reads "
+        f"formats up to {FORMAT_VERSION}. Install a newer cellglass to open it."
     )
 
 
-def _network_of(tensors: dict[str, np.ndarray]) -> AutoencoderNetwork:
-    """Put weights back into a network of their own widths."""
+def _network_of(tensors: dict[str, np.ndarray], n_genes: int) -> AutoencoderNetwork:
+    """Put weights back into a network of their own widths.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If a tensor is missing, or does not fit the others.
+    """
     n_layers = sum(name.startswith("encoder.") for name in tensors) // 2 - 1
     first, last = tensors["encoder.0.weight"], tensors[f"encoder.{n_layers}.weight"]
     network = AutoencoderNetwork(
-        first.shape[0], last.shape[1], n_hidden=first.shape[1], n_layers=n_layers,
+        n_genes, last.shape[1], n_hidden=first.shape[1], n_layers=n_layers,
         key=jax.random.key(0),
     )  # fmt: skip
+    expected, structure = jax.tree.flatten(network)
+    weights = [tensors[name] for name in _tensor_names(n_layers)]
+    for name, weight, like in zip(_tensor_names(n_layers), weights, expected, strict=True):
+        if weight.shape != like.shape:
+            raise ValueError(f"{name} has shape {weight.shape}, expected {like.shape}")
+    return jax.tree.unflatten(structure, map(jnp.asarray, weights))
 
-    def layers(part: str) -> Sequence[Dense]:
-        template = getattr(network, part)
-        return jax.tree.unflatten(
-            jax.tree.structure(template),
-            [
-                jnp.asarray(tensors[f"{part}.{i}.{kind}"])
-                for i in range(len(template))
-                for kind in ("weight", "bias")
-            ],
-        )
 
-    import equinox as eqx
-
-    return eqx.tree_at(
-        lambda n: (n.encoder, n.decoder), network, (layers("encoder"), layers("decoder"))
-    )
+def _tensor_names(n_layers: int) -> list[str]:
+    """Names of the weights in the file, in the order of the network's leaves."""
+    return [
+        f"{part}.{i}.{kind}"
+        for part in ("encoder", "decoder")
+        for i in range(n_layers + 1)
+        for kind in ("weight", "bias")
+    ]

@@ -40,9 +40,7 @@ class PCA:
         return scores @ self.axes + self.mean
 
 
-def fit_pca(
-    X: np.ndarray | sparse.csr_matrix, n_components: int, *, random_state: int
-) -> PCA:
+def fit_pca(X: np.ndarray | sparse.csr_matrix, n_components: int, *, random_state: int) -> PCA:
     """Fit principal axes in float64.
 
     Parameters
@@ -63,10 +61,8 @@ def fit_pca(
     elif n_components < min(n_cells, n_genes):
         solver = "arpack"
     else:
-        solver, X = "full", X.toarray() if sparse.issparse(X) else X
+        solver, X = "full", X if isinstance(X, np.ndarray) else X.toarray()
     model = decomposition.PCA(n_components, svd_solver=solver, random_state=random_state)
     with np.errstate(divide="ignore", invalid="ignore"):  # where nothing varies: 0 / 0
         model.fit(X.astype(np.float64))
-    return PCA(
-        model.mean_, model.components_, np.nan_to_num(model.explained_variance_ratio_)
-    )
+    return PCA(model.mean_, model.components_, np.nan_to_num(model.explained_variance_ratio_))

@@ -320,9 +320,7 @@ class Preprocessor:
                 f"log-normalised values: 'input' is missing from {sorted(state)}. Save the "
                 "model again with the version that trained it."
             )
-        known = {
-            field.name: state[field.name] for field in fields(cls) if field.name in state
-        }
+        known = {field.name: state[field.name] for field in fields(cls) if field.name in state}
         return cls(**{**known, "warnings": tuple(known.get("warnings", ()))})
 
 

@@ -5,26 +5,26 @@ A format is one function, path → AnnData, with one row in ``READERS``.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from cellglass.checks import check_array, check_labels_length, check_matrix, suggest
+from cellglass.checks import check_array, check_matrix, suggest
 from cellglass.errors import InputError
+from cellglass.files import first_line, load_npy, open_text, split_line
+from cellglass.labels import read_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+SOURCE_KEY = "cellglass_source"
+"""Entry of ``uns`` with the names of the files that the matrix and labels came from."""
 
 # First fields of a header that say: this column names the cells.
 _INDEX_HEADERS = {"", "unnamed: 0", "index", "barcode", "barcodes", "cell", "cells"}
@@ -40,7 +40,7 @@ _MISSING |= {"NaN", "nan", "-NaN", "-nan"}
 
 def _read_npy(path: Path) -> AnnData:
     """Read NumPy's own format, one array."""
-    return _wrap(_load_npy(path), path)
+    return _wrap(load_npy(path), path)
 
 
 def _read_npz(path: Path) -> AnnData:
@@ -112,7 +112,7 @@ def _read_table(path: Path) -> AnnData:
         )
     except pd.errors.ParserError as error:
         raise InputError(
-            f"{path} is not a table: {_first_line(error)} Every row must have as many "
+            f"{path} is not a table: {first_line(error)} Every row must have as many "
             f"fields as the first ({n_columns:,}, separated by {separator!r}). Correct "
             "that line and save the file again."
         ) from error
@@ -177,9 +177,7 @@ def _read_10x_folder(path: Path) -> AnnData:
     prefix = found[0].name.split("matrix.mtx")[0] if len(found) == 1 else ""
     plain = ["matrix.mtx", "barcodes.tsv", "genes.tsv"]
     gzipped = ["matrix.mtx.gz", "barcodes.tsv.gz", "features.tsv.gz"]
-    if not any(
-        all((path / (prefix + name)).is_file() for name in s) for s in (plain, gzipped)
-    ):
+    if not any(all((path / (prefix + name)).is_file() for name in s) for s in (plain, gzipped)):
         inside = sorted(entry.name for entry in path.iterdir())
         listed = ", ".join(map(repr, inside[:8])) + (", …" if len(inside) > 8 else "")
         unzipped = (path / f"{prefix}features.tsv").is_file()
@@ -215,9 +213,7 @@ READERS: dict[str, Callable[[Path], AnnData]] = {
 # --- the public function -------------------------------------------------------------
 
 
-def read(
-    path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None
-) -> AnnData:
+def read(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> AnnData:
     """Read a matrix of cells × genes, and a label for every cell.
 
     Parameters
@@ -285,7 +281,7 @@ def read(
         # A damaged file makes each of the libraries beneath fail in its own way.
         except Exception as error:
             raise InputError(
-                f"{path} could not be read as {_kind_of(path)}: {_first_line(error)} It is "
+                f"{path} could not be read as {_kind_of(path)}: {first_line(error)} It is "
                 "probably damaged, cut short or of another kind than its name says. Copy "
                 "or save it again."
             ) from error
@@ -298,8 +294,10 @@ def read(
             cell_names=_true_names(adata.obs_names),
             gene_names=_true_names(adata.var_names),
         )
+        adata.uns[SOURCE_KEY] = {"matrix": path.name}
         if labels is not None:
-            _add_labels(adata, labels, path)
+            adata.obs["label"] = read_labels(adata, labels, path)
+            adata.uns[SOURCE_KEY]["labels"] = Path(labels).name
     return adata
 
 
@@ -317,9 +315,7 @@ def _find_reader(path: Path) -> Callable[[Path], AnnData]:
     if not path.exists():
         parent = path.parent
         siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        where = (
-            "" if parent.is_dir() else f" Its folder {str(parent)!r} does not exist either."
-        )
+        where = "" if parent.is_dir() else f" Its folder {str(parent)!r} does not exist either."
         raise InputError(
             f"There is no file or folder {str(path)!r} (looked for in {str(Path.cwd())!r})."
             f"{where}{suggest(path.name, siblings)} Check the path."
@@ -340,49 +336,17 @@ def _find_reader(path: Path) -> Callable[[Path], AnnData]:
     return READERS[kind]
 
 
-def _first_line(error: BaseException) -> str:
-    """Return what another library says in its first line, as a sentence."""
-    lines = str(error).strip().strip("'\"").splitlines()
-    text = lines[0].strip() if lines else ""
-    return f"{text or type(error).__name__}{'' if text.endswith('.') else '.'}"
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what anndata says about names and old files: nothing a reader must act on."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="(Variable|Observation) names are not unique"
-        )
+        warnings.filterwarnings("ignore", message="(Variable|Observation) names are not unique")
         warnings.filterwarnings("ignore", message="Transforming to str index")
         warnings.filterwarnings("ignore", message=".*written without encoding metadata")
         yield
 
 
 # --- the matrix ----------------------------------------------------------------------
-
-
-def _load_npy(path: Path) -> np.ndarray:
-    """Load one array, and never unpickle."""
-    with path.open("rb") as file:
-        if file.read(6) != b"\x93NUMPY":
-            raise InputError(
-                f"{path} is not a NumPy file: its first bytes are not those of the .npy "
-                "format. If it is a pickle, load it where you trust it and save the matrix "
-                "with numpy.save."
-            )
-        file.seek(0)
-        try:
-            return np.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            if "Object arrays" not in str(error):
-                raise
-            raise InputError(
-                f"{path} holds pickled Python objects (data type object) and is refused, "
-                "because unpickling can run any code; plain numbers (or strings, for "
-                "labels) were expected. Load it where you trust it, convert it, for "
-                "instance with array.astype('float32'), and save it again with numpy.save."
-            ) from error
 
 
 def _wrap(X: Any, path: Path) -> AnnData:
@@ -409,7 +373,7 @@ def _tidy(X: Any, name: str) -> Any:
     except ValueError as error:
         raise InputError(
             f"{name} is a sparse matrix whose parts do not fit together: "
-            f"{_first_line(error)} It is probably damaged. Save it again."
+            f"{first_line(error)} It is probably damaged. Save it again."
         ) from error
     X.sum_duplicates()
     return X
@@ -424,13 +388,6 @@ def _true_names(index: Any) -> Sequence[str] | None:
 
 
 # --- text ----------------------------------------------------------------------------
-
-
-def _open_text(path: Path) -> TextIO:
-    """Open text, gzipped or not, with or without a byte order mark."""
-    if path.name.lower().endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
 
 
 def _is_number(field: str) -> bool:
@@ -457,7 +414,7 @@ def _table_layout(path: Path) -> tuple[int, str, list[str] | None, bool]:
     """
     rows: list[str] = []
     skip = 0
-    with _open_text(path) as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 rows.append(line.strip("\r\n"))
@@ -473,7 +430,7 @@ def _table_layout(path: Path) -> tuple[int, str, list[str] | None, bool]:
     kind = _kind_of(path)
     by_suffix = {".csv": ",;\t", ".tsv": "\t,;", ".txt": "\t,; "}[kind.removesuffix(".gz")]
     separator = next((mark for mark in by_suffix if mark in rows[0]), by_suffix[0])
-    cut = [_split(row, separator) for row in rows]
+    cut = [split_line(row, separator) for row in rows]
     first, second = cut[0], cut[1] if len(cut) == 2 else None
 
     numeric = [_is_number(field) for field in first]
@@ -523,16 +480,6 @@ def _refuse_mixed_names(path: Path, names: list[str]) -> None:
         )
 
 
-def _split(line: str, separator: str) -> list[str]:
-    """Cut one line of a table into its fields."""
-    if separator == " ":
-        line = line.strip()
-    fields = next(
-        csv.reader([line], delimiter=separator, skipinitialspace=separator == " ")
-    )
-    return [field.strip() for field in fields]
-
-
 def _refuse_text(
     path: Path, columns: range, genes: list[str] | None, options: dict[str, Any]
 ) -> None:
@@ -559,168 +506,3 @@ def _refuse_text(
                 "before decimals and nothing between thousands. Correct the field, or "
                 "remove the column if it is no gene."
             )
-
-
-# --- labels --------------------------------------------------------------------------
-
-
-def _add_labels(adata: AnnData, labels: str | os.PathLike[str], path: Path) -> None:
-    """Store labels, from a column or a file, in ``obs["label"]``."""
-    import pandas as pd
-
-    if isinstance(labels, str) and labels in adata.obs:
-        name = f"The column {labels!r} of obs in {path}"
-        found = _labels_in_column(adata, labels, name)
-    elif Path(labels).is_file():
-        name = str(labels)
-        found = _labels_in_file(Path(labels))
-        check_labels_length(
-            len(found),
-            adata.n_obs,
-            adata.n_vars,
-            labels_name=name,
-            matrix_name=str(path),
-            first_label=found[0] if found else None,
-        )
-    else:
-        columns = list(map(str, adata.obs.columns))
-        listed = ", ".join(map(repr, columns)) or "none"
-        parent = Path(labels).parent
-        files = [p.name for p in parent.iterdir() if p.is_file()] if parent.is_dir() else []
-        close = suggest(labels, columns) or suggest(Path(labels).name, files)
-        raise InputError(
-            f"The labels {str(labels)!r} were found neither as a file nor as a column of "
-            f"obs in {path} (its columns: {listed}).{close} Give a text file with one "
-            "label a line, or the name of such a column."
-        )
-    found = _plain_whole_numbers(found)
-    categories = sorted(set(found), key=_natural_key(found))
-    adata.obs["label"] = pd.Categorical(found, categories=categories)
-
-
-def _labels_in_column(adata: AnnData, column: str, name: str) -> list[str]:
-    """Return a column as strings; every cell must have a value that is not blank."""
-    values = adata.obs[column]
-    text = [str(value).strip() for value in values]
-    missing = np.flatnonzero(values.isna().to_numpy() | np.array([not t for t in text]))
-    if missing.size:
-        first = int(missing[0])
-        raise InputError(
-            f"{name} has no label for {missing.size:,} of {len(values):,} cells, the "
-            f"first being cell {first + 1:,} (row {first + 1:,}, "
-            f"{adata.obs_names[first]!r}), but every cell needs one. Remove these cells, "
-            "or name their group, for instance 'unknown'."
-        )
-    return text
-
-
-def _labels_in_file(path: Path) -> list[str]:
-    """Return one string for each line, or for each entry of an array."""
-    if path.name.lower().endswith(".npy"):
-        return _labels_in_npy(path)
-    try:
-        with _open_text(path) as file:
-            lines = [line.strip() for line in file]
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not text in UTF-8: byte {error.start + 1:,} of it cannot be read, "
-            "but one label a line was expected. Save it again as UTF-8 text."
-        ) from error
-    except (OSError, EOFError) as error:
-        raise InputError(
-            f"The labels in {path} could not be read: {_first_line(error)} Copy or save "
-            "the file again."
-        ) from error
-    while lines and not lines[-1]:
-        lines.pop()
-    found = []
-    is_table = _kind_of(path).startswith((".csv", ".tsv"))
-    separator = "\t" if _kind_of(path).startswith(".tsv") else ","
-    for number, line in enumerate(lines, start=1):
-        fields = _split(line, separator) if is_table and line else [line]
-        if len(fields) > 1:
-            raise InputError(
-                f"Line {number:,} of {path}, {line!r}, has {len(fields)} columns, but the "
-                "labels must be the only column, one label a line. Save that column by "
-                "itself, or put a label that holds a comma in double quotes."
-            )
-        label = fields[0]
-        if len(label) > 1 and label[0] == label[-1] == '"':
-            label = label[1:-1].strip()
-        if not label or label.lower() in ("nan", "<na>"):
-            what = f"is {label!r}, a missing value" if label else "is blank"
-            raise InputError(
-                f"Line {number:,} of {path} {what}, but every line must hold the label of "
-                "one cell. Fill it in, for instance with 'unknown', or remove the cell "
-                "from the matrix and the line from the labels."
-            )
-        found.append(label)
-    return found
-
-
-def _labels_in_npy(path: Path) -> list[str]:
-    """Return the entries of an array as strings."""
-    if path.stat().st_size == 0:
-        return []
-    try:
-        array = _load_npy(path)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(
-            f"The labels in {path} could not be read: {_first_line(error)} Copy or save "
-            "the file again."
-        ) from error
-    if array.ndim == 2 and 1 in array.shape:
-        array = array.ravel()
-    if array.ndim != 1 or array.dtype.kind not in "buifUS":
-        raise InputError(
-            f"{path} holds an array of shape {array.shape} and data type {array.dtype}, "
-            "but the labels must be one row of strings or of numbers, one for each cell. "
-            "Save them as such."
-        )
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
-    found = [str(value).strip() for value in array]
-    missing = [place for place, label in enumerate(found) if label in ("", "nan")]
-    if missing:
-        raise InputError(
-            f"{path} holds no label for {len(missing):,} of {len(found):,} cells, the "
-            f"first being cell {missing[0] + 1:,} (entry {missing[0] + 1:,}), but every "
-            "cell needs one. Fill them in, for instance with a number of their own."
-        )
-    return found
-
-
-def _as_number(label: str) -> float | None:
-    """Return a label's value where it is a finite number."""
-    try:
-        value = float(label)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in label else None
-
-
-def _plain_whole_numbers(labels: list[str]) -> list[str]:
-    """Write "1.0" as "1" where all labels are whole numbers; "007" stays as it is."""
-    values = [_as_number(label) for label in labels]
-    if any(value is None or value != math.floor(value) for value in values):
-        return labels
-    return [
-        label if re.fullmatch(r"[+-]?\d+", label) else str(int(float(label)))
-        for label in labels
-    ]
-
-
-def _natural_key(labels: Sequence[str]) -> Callable[[str], tuple[Any, ...]]:
-    """Return a sort key: numbers by size if all are, else text with numbers by size."""
-    if all(_as_number(label) is not None for label in labels):
-        return lambda label: (float(label), label)
-
-    def key(label: str) -> tuple[Any, ...]:
-        parts = re.split(r"([0-9]+)", label)
-        parts[::2] = [text.lower() for text in parts[::2]]
-        runs = [int(part) if i % 2 else part for i, part in enumerate(parts)]
-        return (runs, label)
-
-    return key

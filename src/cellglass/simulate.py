@@ -192,9 +192,7 @@ def simulate(
         # writes the file: what is read would not be what was written.
         var=pd.DataFrame(
             {
-                "marker_of": pd.Categorical.from_codes(
-                    marker_of + 1, pd.Index(["", *names])
-                ),
+                "marker_of": pd.Categorical.from_codes(marker_of + 1, pd.Index(["", *names])),
                 "mean": mean_library_size * share,
             },
             index=[f"gene_{j}" for j in range(n_genes)],

@@ -95,9 +95,7 @@ def train(
         When the loss is no longer finite.
     """
     started = time.perf_counter()
-    state = State(
-        network, optax.adam(learning_rate).init(eqx.filter(network, eqx.is_array))
-    )
+    state = State(network, optax.adam(learning_rate).init(eqx.filter(network, eqx.is_array)))
     cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
     losses_train, losses_validation = [], []
     for epoch in range(1, max_epochs + 1):
@@ -107,12 +105,7 @@ def train(
         )  # fmt: skip
         losses_train.append(float(loss_train))
         losses_validation.append(float(loss_validation))
-        if not math.isfinite(losses_train[-1]):
-            raise TrainingError(
-                f"The {loss.name} loss became {losses_train[-1]} in epoch {epoch} of "
-                f"{max_epochs}. The usual cause is too large a learning rate: it was "
-                f"{learning_rate:g}; try {learning_rate / 10:g}."
-            )
+        check_finite(f"{loss.name} loss", losses_train[-1], epoch, max_epochs, learning_rate)
         on_epoch(epoch, losses_train[-1])
     return Training(
         network=state.network,
@@ -120,6 +113,24 @@ def train(
         loss_validation=tuple(losses_validation) if len(validation_cells) else (),
         seconds=time.perf_counter() - started,
     )
+
+
+def check_finite(
+    what: str, value: float, epoch: int, max_epochs: int, learning_rate: float
+) -> None:
+    """Stop a training whose numbers have run away.
+
+    Raises
+    ------
+    TrainingError
+        If the value is infinite or NaN.
+    """
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"The {what} became {value} in epoch {epoch} of {max_epochs}. The usual cause "
+            f"is too large a learning rate: it was {learning_rate:g}; try "
+            f"{learning_rate / 10:g}."
+        )
 
 
 @partial(jax.jit, static_argnames=("loss", "batch_size"))
@@ -198,11 +209,13 @@ def cut_into_batches(cells: Array, batch_size: int) -> tuple[Array, Array]:
     -------
     tuple of Array
         Cells and weights, each of shape (n_batches, B) with B ≤ batch_size. Batches
-        that are one cell short are filled up with cell 0 at weight 0.
+        that are one cell short are filled up with the last cell of the list at weight 0:
+        one from outside the list could still reach the loss, since 0 · ∞ is not 0.
     """
     n = cells.shape[0]
     n_batches = -(-n // batch_size)
     width = -(-n // n_batches) if n_batches else 0
     padding = n_batches * width - n
     weights = jnp.pad(jnp.ones(n), (0, padding)).reshape(width, n_batches).T
-    return jnp.pad(cells, (0, padding)).reshape(width, n_batches).T, weights
+    filled = jnp.pad(cells, (0, padding), mode="edge") if padding else cells
+    return filled.reshape(width, n_batches).T, weights

@@ -1,0 +1,57 @@
+# PYTHON makes the environment; OLDEST is the oldest Python that is supported.
+PYTHON ?= python3
+OLDEST ?= python3.11
+
+new_enough = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+install = -m pip install -qq --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: demo test check test-lowest lock clean help
+
+demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
+	.venv/bin/cellglass demo -o report/demo --overwrite
+
+test: .venv/.ready  ## Run the tests
+	.venv/bin/python -m pytest
+
+check: .venv/.ready  ## Check style, types and the rules of CONTRIBUTING.md
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/python tools/check_style.py
+
+test-lowest: .venv-lowest/.ready  ## Run the tests on the oldest versions allowed
+	.venv-lowest/bin/python -m pytest
+
+lock:  ## Write the newest versions allowed to constraints.txt
+	$(OLDEST) -m venv --clear build/lock
+	build/lock/bin/python $(install) -e '.[dev]'
+	sed -n '/^#/p' constraints.txt > build/constraints.txt
+	build/lock/bin/python -m pip freeze --exclude-editable >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:  ## Remove the environments and all that was made here
+	rm -rf .venv .venv-lowest build dist report/demo
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# An environment that is there already is kept if its Python will do.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(call new_enough,.venv/bin/python) || $(call new_enough,$(PYTHON)) || { \
+	    echo "cellglass needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version" \
+	        "2>&1). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(call new_enough,.venv/bin/python) || $(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip --version > /dev/null 2>&1 || .venv/bin/python -m ensurepip
+	@echo "Installing into .venv, about 1.6 GB; this takes a minute or more."
+	@.venv/bin/python $(install) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-lowest/.ready: pyproject.toml tools/lowest.py
+	$(OLDEST) -m venv --clear .venv-lowest
+	echo '*' > .venv-lowest/.gitignore
+	$(OLDEST) tools/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python $(install) -c .venv-lowest/lowest.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,116 @@
+"""One quantity under two conditions: what can be said, and how it is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SAME_ERROR = 0.01
+"""With one seed, errors within 1 % of each other are called practically the same."""
+SAME_SCORE = 0.02
+"""With one seed, scores on a scale up to 1 that differ by less count as the same."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One quantity under two conditions, one value a seed.
+
+    Attributes
+    ----------
+    before, after
+        Values under either condition; at least one each.
+    is_error
+        True for errors, which are compared by their ratio; False for scores on a scale up
+        to 1, compared by their difference.
+    """
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    is_error: bool
+
+    @property
+    def verdict(self) -> str:
+        """``lower``, ``higher`` or ``none``: what can be said of after against before.
+
+        With several seeds, no difference is found where the ranges of the two sets of
+        values overlap. With one seed there are no ranges, and a difference counts from
+        1 % for errors and .02 for scores.
+        """
+        if self.has_seeds:
+            if max(self.after) < min(self.before):
+                return "lower"
+            return "higher" if min(self.after) > max(self.before) else "none"
+        a, b = self.before[0], self.after[0]
+        same = abs(b - a) < (SAME_ERROR * abs(a) if self.is_error else SAME_SCORE)
+        if same or a == b:
+            return "none"
+        return "lower" if b < a else "higher"
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether either side has more than one value."""
+        return max(len(self.before), len(self.after)) > 1
+
+    @property
+    def change(self) -> str:
+        """Change of the mean in words: percent, a factor, or a difference of scores."""
+        a, b = mean(self.before), mean(self.after)
+        if not self.is_error:
+            return f"{b - a:+.3f}".replace("-", "−")
+        if a <= 0 or b <= 0:
+            return f"{b - a:+.3g}".replace("-", "−")
+        if b > 2 * a:
+            return f"{number(b / a)} times as much"
+        return f"{100 * (b / a - 1):+.1f}\u00a0%".replace("-", "−")
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The values and the verdict, for ``results.json``."""
+        return {
+            "before": list(self.before),
+            "after": list(self.after),
+            "verdict": {"none": "no difference"}.get(self.verdict, self.verdict),
+        }
+
+    def show(self, values: Sequence[float]) -> str:
+        """Write values as their mean, with their range if there are several."""
+        form = number if self.is_error else score
+        text = form(mean(values))
+        if len(values) > 1:
+            text += f" ({form(min(values))} to {form(max(values))})"
+        return text
+
+    def moves(self) -> str:
+        """Tell the change as a predicate: «falls from … to …»."""
+        a, b = self.show(self.before), self.show(self.after)
+        if self.verdict != "none":
+            verb = "falls" if self.verdict == "lower" else "rises"
+            return f"{verb} from {a} to {b} ({self.change})"
+        if self.has_seeds:
+            return f"shows no difference: {a} and {b} overlap between seeds"
+        return f"stays practically the same, {a} and {b}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent where that stays readable."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def score(value: float) -> str:
+    """Three decimals, with a true minus sign."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, with a decimal where it is small."""
+    return f"{100 * share:.0f}\u00a0%" if share >= 0.1 else f"{100 * share:.1f}\u00a0%"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean."""
+    return sum(values) / len(values)

@@ -1,0 +1,240 @@
+"""A comparison as a plain dictionary: the content of results.json."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
+from cellglass.losses import LOSSES
+from cellglass.metrics import SquaredErrors
+from cellglass.neighbors import N_NEIGHBORS
+from cellglass.project import Maps, tsne_engine
+from cellglass.report.conclusions import conclude
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellglass.compare import Comparison
+    from cellglass.evaluate import Baseline, Evaluation
+
+SCHEMA = 1
+PACKAGES = (
+    "cellglass",
+    "jax",
+    "equinox",
+    "optax",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "igraph",
+)
+
+
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Turn a comparison into numbers, strings, lists and dictionaries.
+
+    Nothing in the result depends on the time or the place of the run except the values
+    under ``seconds``: the same data, settings, versions and machine give the same
+    dictionary.
+
+    Parameters
+    ----------
+    comparison
+        All runs and baselines.
+
+    Returns
+    -------
+    dict
+        With the keys ``schema``, ``dataset``, ``settings``, ``original``, ``runs``,
+        ``baselines``, ``conclusions`` and ``environment``; missing numbers are None.
+    """
+    held_out = comparison.is_validation
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "dataset": _dataset(comparison),
+        "settings": _settings(comparison),
+        "original": {
+            **_space(comparison.original),
+            "maps": _maps(comparison.original_maps),
+        },
+        "runs": [_run(run, held_out) for run in comparison.runs],
+        "baselines": [_baseline(baseline, held_out) for baseline in comparison.baselines],
+    }
+    summary["conclusions"] = conclude(summary)
+    summary["environment"] = _environment(comparison)
+    return summary
+
+
+def metrics_frame(summary: dict[str, Any]) -> pd.DataFrame:
+    """Flatten the runs of a summary to a table with one row a run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns are the paths of the numbers in ``results.json``, joined by underscores:
+        ``reconstruction_mse_all``, ``clustering_kmeans_ari``, ...
+    """
+    import pandas as pd
+
+    skipped = ("history", "maps")
+    return pd.DataFrame(
+        [
+            dict(_flatten({key: v for key, v in run.items() if key not in skipped}))
+            for run in summary["runs"]
+        ]
+    )
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{prefix}{key}_")
+        else:
+            flat.append((prefix + key, value))
+    return flat
+
+
+def _dataset(comparison: Comparison) -> dict[str, Any]:
+    labels = comparison.labels
+    sizes: dict[str, Any] = {} if labels is None else labels.value_counts()
+    n_cells = len(comparison.cell_names)
+    n_validation = int(comparison.is_validation.sum())
+    preprocessor = comparison.preprocessor
+    return {
+        "name": comparison.source.get("matrix"),
+        "labels_name": comparison.source.get("labels"),
+        "n_cells": n_cells,
+        "n_genes": len(comparison.gene_names),
+        "fraction_zero": comparison.fraction_zero,
+        "n_labels": None if labels is None else len(labels.categories),
+        "label_sizes": {str(label): int(size) for label, size in dict(sizes).items()},
+        "n_train": n_cells - n_validation,
+        "n_validation": n_validation,
+        "input": preprocessor.input,
+        "input_detected": preprocessor.detected,
+        "input_reason": preprocessor.reason,
+        "target_sum": preprocessor.target_sum if preprocessor.input == "counts" else None,
+        "warnings": list(preprocessor.warnings),
+        "n_zero_genes": comparison.constant.n_zero_genes,
+        "n_constant_genes": comparison.constant.n_constant_genes,
+        "n_zero_cells": comparison.constant.n_zero_cells,
+        "n_clusters": comparison.n_clusters,
+        "n_clusters_from": comparison.n_clusters_from,
+        "n_silhouette_cells": min(n_cells, SILHOUETTE_CELLS),
+        "n_neighbors": min(N_NEIGHBORS, n_cells - 1),
+    }
+
+
+def _settings(comparison: Comparison) -> dict[str, Any]:
+    settings = comparison.settings
+    return {
+        "n_latent": list(settings.n_latent),
+        "loss": list(settings.loss),
+        "loss_formula": {name: LOSSES[name].formula for name in settings.loss},
+        "loss_scored_by": {
+            name: "mse_all" if LOSSES[name].penalises_zeros else "mse_nonzero"
+            for name in settings.loss
+        },
+        "seeds": settings.seeds,
+        "n_hidden": settings.n_hidden,
+        "n_layers": settings.n_layers,
+        "max_epochs": settings.max_epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "validation_fraction": settings.validation_fraction,
+        "n_clusters": settings.n_clusters,
+        "input": settings.input,
+        "random_state": settings.random_state,
+    }
+
+
+def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "loss": run.loss,
+        "n_latent": run.n_latent,
+        "seed": run.seed,
+        "epochs": len(run.training.loss_train),
+        "reconstruction": {
+            **_errors(run.errors, held_out),
+            "variance_kept": run.variance_kept,
+            "mean_at_zeros": run.mean_at_zeros,
+            "label_silhouette": run.reconstruction.label_silhouette,
+            "neighbors_preserved": run.reconstruction.neighbors_preserved,
+        },
+        **_space(run.latent),
+        "seconds": {"train": run.training.seconds},
+        "history": {
+            "train": list(run.training.loss_train),
+            "validation": list(run.training.loss_validation),
+        },
+        "maps": {
+            "latent": _maps(run.latent_maps),
+            "reconstruction": _maps(run.reconstruction_maps),
+        },
+    }
+
+
+def _baseline(baseline: Baseline, held_out: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": "pca",
+        "n_components": baseline.n_components,
+        "reconstruction": _errors(baseline.errors, held_out),
+        **_space(baseline.space),
+    }
+
+
+def _errors(errors: SquaredErrors, held_out: np.ndarray) -> dict[str, float | None]:
+    numbers: dict[str, float | None] = {}
+    for suffix, part in (
+        ("", errors),
+        ("_train", errors.of(~held_out)),
+        ("_validation", errors.of(held_out)),
+    ):
+        numbers |= {
+            f"mse_all{suffix}": part.mse_all,
+            f"mse_nonzero{suffix}": part.mse_nonzero,
+            f"mse_zero{suffix}": part.mse_zero,
+        }
+    return numbers
+
+
+def _space(space: Space) -> dict[str, Any]:
+    return {
+        "clustering": {method: _scores(c) for method, c in space.clustering.items()},
+        "label_silhouette": space.label_silhouette,
+        "neighbors_preserved": space.neighbors_preserved,
+    }
+
+
+def _scores(clustering: Clustering) -> dict[str, float | int | None]:
+    return {
+        "ari": clustering.ari,
+        "nmi": clustering.nmi,
+        "silhouette": clustering.silhouette,
+        "n_clusters": clustering.n_clusters,
+    }
+
+
+def _maps(maps: Maps) -> dict[str, list[float]]:
+    return {"pca_variance_ratio": [float(share) for share in maps.pca_variance_ratio]}
+
+
+def _environment(comparison: Comparison) -> dict[str, Any]:
+    import jax
+
+    device = jax.devices()[0]
+    _, engine = tsne_engine(len(comparison.cell_names))
+    return {
+        **{package: version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "device": f"{device.platform} ({device.device_kind})",
+        "system": f"{platform.system()} {platform.machine()}",
+        "tsne": f"{engine} {version(engine)}",
+        "random_state": comparison.settings.random_state,
+    }

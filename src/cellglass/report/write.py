@@ -1,0 +1,239 @@
+"""The output folder: all files or none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellglass.errors import InputError
+from cellglass.report.summarize import metrics_frame
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cellglass.compare import Comparison
+
+CONTENT = (
+    "report.html",
+    "results.json",
+    "metrics.csv",
+    "figures",
+    "embedding.h5ad",
+    "models",
+)
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that a report may not be written to.
+
+    Rules: it must not exist yet. With ``overwrite`` it may, if it is empty or holds an
+    earlier report; then only the files of that report are replaced, and all else in the
+    folder stays.
+
+    Parameters
+    ----------
+    folder
+        Where the report is to go.
+    overwrite
+        Whether an earlier report may be replaced.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken.
+    """
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    if not folder.is_dir():
+        raise InputError(
+            f"The output {folder} is a file; expected the name of a folder to make."
+        )
+    if not overwrite:
+        raise InputError(
+            f"The output folder {folder} already exists, and nothing in it was changed. Give "
+            "another name to -o, or --overwrite to replace the report in it."
+        )
+    present = [name for name in CONTENT if (folder / name).exists()]
+    if present and not _is_report(folder):
+        raise InputError(
+            f"The output folder {folder} holds {', '.join(present)}, but no results.json of "
+            "cellglass beside it, so these are perhaps not an earlier report, and nothing was "
+            "changed. Give another name to -o."
+        )
+
+
+def _is_report(folder: Path) -> bool:
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return "schema" in results and "cellglass" in results["environment"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def write_report(
+    comparison: Comparison,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Path:
+    """Write all output files of a comparison.
+
+    They are made in a hidden folder beside the target, which takes its place at the end:
+    a run that fails or is stopped on the way leaves what was there untouched.
+
+    Parameters
+    ----------
+    comparison
+        What to report.
+    folder
+        Target; see :func:`check_folder`.
+    overwrite
+        Whether an earlier report may be replaced.
+    progress
+        Called as ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    pathlib.Path
+        Of ``report.html`` in the target.
+    """
+    check_folder(folder, overwrite=overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        made = Path(scratch) / "report"
+        made.mkdir()
+        _write_content(comparison, made, progress)
+        if folder.exists():
+            _replace_content(folder, made, Path(scratch))
+        else:
+            made.rename(folder)
+    return folder / "report.html"
+
+
+def _replace_content(folder: Path, made: Path, scratch: Path) -> None:
+    """Exchange the files of a report for new ones; put the old ones back if that fails."""
+    old = scratch / "old"
+    old.mkdir()
+    try:
+        for name in CONTENT:
+            if (folder / name).exists():
+                (folder / name).rename(old / name)
+            (made / name).rename(folder / name)
+    except OSError:
+        for path in old.iterdir():
+            target = folder / path.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            elif target.exists():
+                target.unlink()
+            path.rename(target)
+        raise
+
+
+def _write_content(
+    comparison: Comparison, folder: Path, progress: Callable[[str, int, int], None]
+) -> None:
+    from cellglass.report.figures import classes_of, draw, n_drawings
+    from cellglass.report.render import render
+
+    summary = comparison.summary
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    metrics_frame(summary).to_csv(folder / "metrics.csv", index=False)
+
+    (folder / "models").mkdir()
+    for run in comparison.runs:
+        model_of(comparison, run.name).save(folder / "models" / f"{run.name}.safetensors")
+    embedding_of(comparison).write_h5ad(folder / "embedding.h5ad")
+
+    (folder / "figures").mkdir()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress("Figures", done, n_drawings(comparison))
+
+    drawings = []
+    for drawing in draw(comparison, advance):
+        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
+        (folder / "figures" / f"{drawing.name}.svg").write_bytes(drawing.svg)
+        drawings.append(drawing)
+    legends = {run.name: classes_of(comparison, run)[1] for run in comparison.runs}
+    page = render(summary, drawings, legends)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def model_of(comparison: Comparison, name: str) -> Any:
+    """Make a run of a comparison a model that can be saved."""
+    from cellglass.model import Model
+
+    run = next(run for run in comparison.runs if run.name == name)
+    settings = comparison.settings
+    return Model(
+        network=run.training.network,
+        loss=run.loss,
+        genes=tuple(comparison.gene_names),
+        preprocessor=comparison.preprocessor,
+        settings={
+            "n_latent": run.n_latent,
+            "seed": run.seed,
+            "n_hidden": settings.n_hidden,
+            "n_layers": settings.n_layers,
+            "max_epochs": settings.max_epochs,
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.learning_rate,
+            "validation_fraction": settings.validation_fraction,
+            "random_state": settings.random_state,
+        },
+        history={
+            "train": list(run.training.loss_train),
+            "validation": list(run.training.loss_validation),
+        },
+    )
+
+
+def embedding_of(comparison: Comparison) -> AnnData:
+    """Collect what was computed for every cell, without the matrix itself.
+
+    Returns
+    -------
+    anndata.AnnData
+        ``obsm``: latent vectors ``X_ae_<run>``, PCA scores ``X_pca_<n>``, and the 2-D maps
+        ``X_<pca|tsne>_original`` and ``X_<pca|tsne>_<latent|reconstruction>_<run>``.
+        ``obs``: ``label``, ``validation`` and the clusters ``<method>_<space>``.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    obs = pd.DataFrame(index=pd.Index(comparison.cell_names, dtype=str))
+    if comparison.labels is not None:
+        obs["label"] = comparison.labels
+    obs["validation"] = comparison.is_validation
+    spaces = {"original": comparison.original}
+    spaces |= {baseline.name: baseline.space for baseline in comparison.baselines}
+    spaces |= {f"ae_{run.name}": run.latent for run in comparison.runs}
+    for name, space in spaces.items():
+        for method, clustering in space.clustering.items():
+            obs[f"{method}_{name}"] = pd.Categorical(clustering.clusters.astype(str))
+    obsm: dict[str, np.ndarray] = {
+        f"X_ae_{run.name}": run.latent_vectors for run in comparison.runs
+    }
+    obsm |= {f"X_{baseline.name}": baseline.scores for baseline in comparison.baselines}
+    maps = {"original": comparison.original_maps}
+    for run in comparison.runs:
+        maps[f"latent_{run.name}"] = run.latent_maps
+        maps[f"reconstruction_{run.name}"] = run.reconstruction_maps
+    for name, pair in maps.items():
+        obsm[f"X_pca_{name}"] = pair.pca.astype(np.float32)
+        obsm[f"X_tsne_{name}"] = pair.tsne.astype(np.float32)
+    return AnnData(obs=obs, obsm=obsm)

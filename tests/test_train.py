@@ -1,0 +1,209 @@
+"""Training sees every training cell once an epoch, no other, and does what it says."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import sparse
+
+from cellglass.batches import DenseRows, Rows, on_device
+from cellglass.errors import TrainingError
+from cellglass.losses import LOSSES
+from cellglass.network import AutoencoderNetwork
+from cellglass.pca import fit_pca
+from cellglass.train import Training, cut_into_batches, train
+
+N_CELLS, N_GENES = 22, 6
+HELD_OUT = np.array([0, 3, 4, 10, 21])
+TRAINED = np.setdiff1d(np.arange(N_CELLS), HELD_OUT)  # 17: two batches, one place to fill
+NO_CELLS = np.array([], int)
+
+
+def matrix(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    X = rng.poisson(1.0, (N_CELLS, N_GENES)) * rng.random((N_CELLS, 1))
+    X[5] = 0
+    return X.astype(np.float32)
+
+
+def network(n_genes: int = N_GENES, **kwargs) -> AutoencoderNetwork:
+    kwargs = {"n_latent": 2, "n_hidden": 5, "n_layers": 1, **kwargs}
+    return AutoencoderNetwork(n_genes, key=jax.random.key(1), **kwargs)
+
+
+def fit(rows: Rows | np.ndarray, cells=TRAINED, held_out=HELD_OUT, **kwargs) -> Training:
+    rows = on_device(rows) if isinstance(rows, np.ndarray) else rows
+    loss = LOSSES[kwargs.pop("loss", "nonzero_mse")]
+    kwargs = {"max_epochs": 3, "batch_size": 16, "learning_rate": 0.01} | kwargs
+    kwargs.setdefault("key", jax.random.key(2))
+    start = kwargs.pop("start", None) or network()
+    return train(start, rows, cells, held_out, loss, **kwargs)
+
+
+def numpy_loss(net: AutoencoderNetwork, X: np.ndarray, loss: str) -> float:
+    """The printed formula, with the network run in numpy in float64."""
+    h = X.astype(np.float64)
+    for part in (net.encoder, net.decoder):
+        for i, layer in enumerate(part):
+            h = h @ np.asarray(layer.weight, np.float64) + np.asarray(layer.bias)
+            h = np.maximum(h, 0) if i < len(part) - 1 else h
+    counted = np.ones_like(X, bool) if loss == "mse" else X != 0
+    return float(np.square(X - h)[counted].sum() / counted.sum())
+
+
+# --- which cells ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16, 17, 100])
+def test_batches_hold_every_cell_once_and_differ_by_one_at_most(batch_size):
+    cells, weights = map(np.asarray, cut_into_batches(jnp.asarray(TRAINED), batch_size))
+    assert sorted(cells[weights == 1]) == TRAINED.tolist()
+    sizes = weights.sum(axis=1)
+    assert sizes.max() <= batch_size and sizes.max() - sizes.min() <= 1
+    assert set(cells.ravel()) == set(TRAINED)  # no outsider, even to fill up a batch
+
+
+def test_no_cells_make_no_batches():
+    cells, weights = cut_into_batches(jnp.asarray(NO_CELLS), 4)
+    assert cells.size == weights.size == 0
+
+
+TAKEN: list[list[int]] = []
+
+
+class Watched(eqx.Module):
+    """Rows that write down which cells are asked for."""
+
+    rows: Rows
+
+    def take(self, cells):
+        jax.debug.callback(lambda c: TAKEN.append(np.asarray(c).tolist()), cells)
+        return self.rows.take(cells)
+
+
+@pytest.fixture(scope="module")
+def taken() -> list[list[int]]:
+    """Cells of every batch of three epochs: of 16 training cells, 4 at a time."""
+    TAKEN.clear()
+    fit(Watched(on_device(matrix())), TRAINED[:16], HELD_OUT[:3], batch_size=4)
+    jax.effects_barrier()
+    return TAKEN
+
+
+def test_every_training_cell_is_visited_once_an_epoch_and_no_held_out_one(taken):
+    batches = [batch for batch in taken if len(batch) == 4]
+    assert len(batches) == 12
+    for epoch in range(3):
+        visited = sum(batches[4 * epoch : 4 * epoch + 4], [])
+        assert sorted(visited) == TRAINED[:16].tolist()
+    watched = [batch for batch in taken if len(batch) == 3]
+    assert watched == [HELD_OUT[:3].tolist()] * 3
+
+
+def test_the_order_of_the_cells_is_drawn_anew_for_every_epoch(taken):
+    batches = [batch for batch in taken if len(batch) == 4]
+    orders = [sum(batches[4 * epoch : 4 * epoch + 4], []) for epoch in range(3)]
+    assert all(order != sorted(order) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize("absurd", [7.0, 1e30], ids=["large", "infinite-when-squared"])
+def test_a_held_out_cell_changes_neither_weights_nor_training_loss(absurd):
+    X = matrix()
+    plain = fit(X)
+    X[HELD_OUT[0]] = absurd
+    wild = fit(X)
+    assert eqx.tree_equal(plain.network, wild.network)
+    assert plain.loss_train == wild.loss_train
+    assert plain.loss_validation != wild.loss_validation
+
+
+def test_a_training_cell_changes_the_weights():
+    X = matrix()
+    plain = fit(X)
+    X[TRAINED[0]] = 7
+    assert not eqx.tree_equal(plain.network, fit(X).network)
+
+
+# --- the losses that are handed on ---------------------------------------------------
+
+
+@pytest.mark.parametrize("n_cells", [3, 5], ids="{} cells, batch of 4".format)
+def test_the_training_loss_is_that_of_all_cells_together(n_cells):
+    X, cells = matrix(), TRAINED[:n_cells]
+    # So small a step leaves the weights as they are while all batches pass.
+    done = fit(X, cells, NO_CELLS, batch_size=4, learning_rate=1e-12, max_epochs=1)
+    expected = numpy_loss(network(), X[cells], "nonzero_mse")
+    assert done.loss_train == pytest.approx([expected], rel=1e-5)
+    assert done.loss_validation == ()
+
+
+@pytest.mark.parametrize("loss", ["mse", "nonzero_mse"])
+def test_the_validation_loss_is_that_of_the_network_handed_back(loss):
+    X = matrix()
+    done = fit(X, loss=loss)
+    expected = numpy_loss(done.network, X[HELD_OUT], loss)
+    assert done.loss_validation[-1] == pytest.approx(expected, rel=1e-4)
+    assert len(done.loss_train) == len(done.loss_validation) == 3
+
+
+def test_training_makes_the_loss_smaller_and_leaves_the_start_alone():
+    X, start = matrix(), network()
+    done = fit(X, start=start, max_epochs=30)
+    assert done.loss_train[-1] < 0.8 * done.loss_train[0]
+    assert eqx.tree_equal(start, network())
+
+
+def test_every_epoch_is_told():
+    told = []
+    done = fit(matrix(), on_epoch=lambda epoch, loss: told.append((epoch, loss)))
+    assert told == list(enumerate(done.loss_train, start=1))
+
+
+def test_a_loss_that_runs_away_names_the_epoch_and_a_remedy():
+    expected = r"nonzero_mse loss.* epoch 2 of 3.*was 1e\+30; try 1e\+29"
+    with pytest.raises(TrainingError, match=expected):
+        fit(matrix(), TRAINED[:16], learning_rate=1e30)
+
+
+def test_cells_of_zeros_alone_are_no_loss_and_no_nan():
+    done = fit(np.zeros((N_CELLS, N_GENES), np.float32))
+    assert done.loss_train == (0, 0, 0)
+    assert all(np.isfinite(w).all() for w in jax.tree.leaves(done.network))
+
+
+# --- the same result -----------------------------------------------------------------
+
+
+def test_the_same_key_gives_the_same_weights_to_the_last_bit():
+    first, again = fit(matrix()), fit(matrix())
+    assert eqx.tree_equal(first.network, again.network)
+    other = fit(matrix(), key=jax.random.key(3))
+    assert not eqx.tree_equal(first.network, other.network)
+
+
+def test_dense_and_sparse_cells_train_the_same_weights_to_the_last_bit():
+    dense = fit(matrix())
+    rows = on_device(sparse.csr_matrix(matrix()), dense_budget_bytes=0)
+    assert not isinstance(rows, DenseRows)
+    csr = fit(rows)
+    assert eqx.tree_equal(dense.network, csr.network)
+    assert dense.loss_train == csr.loss_train
+
+
+def test_a_linear_network_comes_close_to_pca_and_never_beats_it():
+    rng = np.random.default_rng(0)
+    low_rank = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 8)) + 3
+    X = (low_rank + rng.normal(scale=0.3, size=(200, 8))).astype(np.float32)
+    rows, cells, net = on_device(X), np.arange(200), network(8, n_layers=0)
+    for learning_rate in (5e-2, 5e-3):
+        done = fit(
+            rows, cells, NO_CELLS, loss="mse", start=net, max_epochs=120,
+            batch_size=50, learning_rate=learning_rate,
+        )  # fmt: skip
+        net = done.network
+    pca = fit_pca(X, 2, random_state=0)
+    best = np.square(X - pca.inverse_transform(pca.transform(X))).mean()
+    reached = numpy_loss(net, X, "mse")
+    assert best * (1 - 1e-6) <= reached <= best * 1.02

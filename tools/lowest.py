@@ -1,0 +1,33 @@
+"""Print the lower bound of every dependency in pyproject.toml, as constraints for pip.
+
+``make test-lowest`` installs these versions and runs the tests on them.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+BOUND = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+) *(?P<marker>;.*)?")
+
+
+def lowest(requirement: str) -> str:
+    """Turn ``name>=version; marker`` into ``name==version; marker``."""
+    bound = BOUND.fullmatch(requirement)
+    if bound is None:
+        raise ValueError(
+            f"{requirement!r} in pyproject.toml is not of the form 'name>=version' (a "
+            "marker may follow), so it has no lower bound to test."
+        )
+    return f"{bound['name']}=={bound['version']}{bound['marker'] or ''}"
+
+
+def main() -> None:
+    pyproject = Path(__file__).parents[1] / "pyproject.toml"
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    requirements = project["dependencies"] + project["optional-dependencies"]["dev"]
+    sys.stdout.writelines(lowest(requirement) + "\n" for requirement in requirements)
+
+
+if __name__ == "__main__":
+    main()
