@@ -41,8 +41,8 @@ help:  ## Show this list
 # An environment that is there already is kept if its Python will do.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(call new_enough,.venv/bin/python) || $(call new_enough,$(PYTHON)) || { \
-	    echo "cellglass needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version" \
-	        "2>&1). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	    echo "cellglass needs Python 3.11 or newer; here is: $$($(PYTHON) --version 2>&1)" >&2; \
+	    echo "Name another one, such as: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(call new_enough,.venv/bin/python) || $(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip --version > /dev/null 2>&1 || .venv/bin/python -m ensurepip
 	@echo "Installing into .venv, about 1.6 GB; this takes a minute or more."

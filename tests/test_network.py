@@ -1,5 +1,7 @@
 """The network is the hourglass that it is drawn as."""
 
+from itertools import pairwise
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -23,7 +25,7 @@ def cells(seed: int = 0) -> np.ndarray:
 )
 def test_the_decoder_is_the_mirror_of_the_encoder(n_layers, widths):
     net = network(n_layers)
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(pairwise(widths))
     assert [layer.weight.shape for layer in net.encoder] == pairs
     assert [layer.weight.shape for layer in net.decoder] == [p[::-1] for p in pairs[::-1]]
     assert all(layer.bias.shape == (layer.weight.shape[1],) for layer in net.decoder)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.decomposition import PCA as SklearnPCA
+from sklearn import decomposition
 
 from cellglass import pca as module
 from cellglass.pca import fit_pca
@@ -30,12 +30,10 @@ def test_pca_equals_scikit_learns_full_decomposition(
     X = matrix(shape)
     found = fit_pca(kind(X), n_components, random_state=0)
     k = min(n_components, *shape)
-    full = SklearnPCA(k, svd_solver="full").fit(X.astype(np.float64))
+    full = decomposition.PCA(k, svd_solver="full").fit(X.astype(np.float64))
     assert found.axes.shape == (k, shape[1])
     np.testing.assert_allclose(found.mean, full.mean_, atol=1e-10)
-    np.testing.assert_allclose(
-        found.variance_ratio, full.explained_variance_ratio_, atol=1e-9
-    )
+    np.testing.assert_allclose(found.variance_ratio, full.explained_variance_ratio_, atol=1e-9)
     # The last axis of a matrix with fewer cells than genes has no variance: any will do.
     varied = full.explained_variance_ratio_ > 1e-9
     cosines = np.abs((found.axes * full.components_).sum(axis=1))
@@ -89,7 +87,7 @@ def test_genes_that_never_vary_weigh_nothing(kind):
 
 def test_cells_that_were_not_fitted_are_projected_by_the_same_axes():
     X, other = matrix(), matrix(seed=1)
-    found, full = fit_pca(X, 3, random_state=0), SklearnPCA(3, svd_solver="full").fit(X)
+    found, full = fit_pca(X, 3, random_state=0), decomposition.PCA(3, svd_solver="full").fit(X)
     np.testing.assert_allclose(
         np.abs(found.transform(other)), np.abs(full.transform(other)), atol=1e-4
     )

@@ -36,7 +36,7 @@ def test_maps_are_finite_and_centred(X, kind):
         span = np.abs(layout).max() + 1e-6
         assert np.abs(layout.mean(axis=0)).max() <= 1e-5 * span
     assert maps.pca_variance_ratio.shape == (2,)
-    assert (0 <= maps.pca_variance_ratio).all() and maps.pca_variance_ratio.sum() < 1 + 1e-9
+    assert (maps.pca_variance_ratio >= 0).all() and maps.pca_variance_ratio.sum() < 1 + 1e-9
 
 
 def test_a_space_of_one_dimension_has_an_empty_second_axis():

@@ -19,7 +19,7 @@ from cellglass.errors import InputError
 from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
 
-FORMAT = "cellglass.model"
+METADATA_KEY = "cellglass"
 FORMAT_VERSION = 1
 
 
@@ -101,7 +101,8 @@ class Model:
             "settings": self.settings,
             "history": self.history,
         }
-        save_file(tensors, path, metadata={"format": FORMAT, "content": json.dumps(content)})
+        # One key only: safetensors writes several in an order that changes from file to file.
+        save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
 
 
 def load(path: str | Path) -> Model:
@@ -126,13 +127,13 @@ def load(path: str | Path) -> Model:
             f"{path} cannot be read as a model ({error}): it is damaged, cut short, or not "
             "a .safetensors file. Copy it again from where it was saved."
         ) from None
-    if metadata.get("format") != FORMAT:
+    if METADATA_KEY not in metadata:
         raise InputError(
             f"{path} is a .safetensors file, but cellglass did not write it (its metadata "
-            f"lack format={FORMAT!r}); expected a model that cellglass saved."
+            f"lack {METADATA_KEY!r}); expected a model that cellglass saved."
         )
     try:
-        content = json.loads(metadata["content"])
+        content = json.loads(metadata[METADATA_KEY])
         newer = content["format_version"] > FORMAT_VERSION
         if not newer:
             return Model(

@@ -87,6 +87,8 @@ def tsne(scores: np.ndarray, *, random_state: int) -> np.ndarray:
     numpy.ndarray
         Shape (n_cells, 2), centred.
     """
+    from threadpoolctl import threadpool_limits
+
     n_cells = len(scores)
     if np.ptp(scores, axis=0).max() == 0:
         return np.zeros((n_cells, 2))  # all cells are alike: there is nothing to lay out
@@ -97,7 +99,10 @@ def tsne(scores: np.ndarray, *, random_state: int) -> np.ndarray:
         init=1e-4 * scores[:, :2] / scores[:, 0].std(),
         random_state=random_state,
     )
-    layout = np.asarray(model.fit_transform(scores), np.float64)
+    # On few cells threads wait for each other longer than they work: on busy cores, 500
+    # cells took ten times as long with two threads as with one.
+    with threadpool_limits(1 if n_cells <= SMALL else None):
+        layout = np.asarray(model.fit_transform(scores), np.float64)
     return layout - layout.mean(axis=0)
 
 

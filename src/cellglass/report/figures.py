@@ -216,8 +216,8 @@ def _scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) 
     for marker in sorted(markers):
         chosen = order[marker_of[codes[order]] == marker]
         axes.scatter(
-            points[chosen, 0], points[chosen, 1], s=size, c=colors[codes[chosen]], marker=marker,
-            linewidths=0, alpha=0.75, rasterized=True,
+            points[chosen, 0], points[chosen, 1], s=size, c=colors[codes[chosen]],
+            marker=marker, linewidths=0, alpha=0.75, rasterized=True,
         )  # fmt: skip
     axes.margins(0.04)
 
@@ -377,7 +377,10 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
             axes.grid(axis="both", color="#eeeeee")
             axes.set_axisbelow(True)
             axes.set(title=heading)
-            axes.legend(frameon=False, fontsize=10, loc="best")
+            axes.legend(
+                frameon=False, fontsize=10, loc="upper center", ncols=3,
+                bbox_to_anchor=(0.5, -0.4 / (page.height - 0.9)), columnspacing=1,
+            )  # fmt: skip
         return page.finish(
             "clustering_by_run",
             "Scores of k-means and Leiden in every space, one mark a run. ARI and NMI are 1 "
@@ -418,7 +421,7 @@ class _Page:
             fontsize=14 if n_panels > 1 else 10,
             weight="bold",
         )
-        self._n_panels, self._total = n_panels, total
+        self.height, self._n_panels, self._total = height, n_panels, total
         self.axes = [
             self.figure.add_axes(
                 (

@@ -101,7 +101,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _dataset(comparison: Comparison) -> dict[str, Any]:
     labels = comparison.labels
-    sizes: dict[str, Any] = {} if labels is None else labels.value_counts()
+    sizes = {} if labels is None else dict(labels.value_counts())
     n_cells = len(comparison.cell_names)
     n_validation = int(comparison.is_validation.sum())
     preprocessor = comparison.preprocessor
@@ -112,7 +112,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
         "n_genes": len(comparison.gene_names),
         "fraction_zero": comparison.fraction_zero,
         "n_labels": None if labels is None else len(labels.categories),
-        "label_sizes": {str(label): int(size) for label, size in dict(sizes).items()},
+        "label_sizes": {str(label): int(size) for label, size in sizes.items()},
         "n_train": n_cells - n_validation,
         "n_validation": n_validation,
         "input": preprocessor.input,

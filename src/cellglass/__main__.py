@@ -1,0 +1,5 @@
+"""``python -m cellglass``: the command line."""
+
+from cellglass.cli import main
+
+main()

@@ -1,0 +1,25 @@
+"""Data shared by tests: small, simulated, made once."""
+
+import numpy as np
+import pytest
+
+import cellglass as cg
+
+HOSTILE = ["<script>alert(1)</script>", "=1+1", "$x_$"]
+"""Names of classes that would do harm or look odd where they are not escaped."""
+
+
+@pytest.fixture(scope="session")
+def small():
+    """60 cells × 20 genes in three groups with hostile names."""
+    adata = cg.simulate(60, 20, 3, random_state=1)
+    names = np.array(HOSTILE)[adata.obs["label"].astype(int)]
+    adata.obs["label"] = names
+    adata.uns["cellglass_source"] = {"matrix": "<b>.npy", "labels": "l & l.txt"}
+    return adata
+
+
+@pytest.fixture(scope="session")
+def small_comparison(small):
+    """Two sizes, two losses, three epochs."""
+    return cg.compare(small, n_latent=(2, 3), n_hidden=8, max_epochs=3)

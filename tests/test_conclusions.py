@@ -1,0 +1,246 @@
+"""The sentences follow from the numbers, and change with them."""
+
+import copy
+import json
+import re
+
+import pytest
+
+from cellglass.report.conclusions import conclude
+from cellglass.report.contrast import Contrast, number, percent, score
+
+SIZE, RECONSTRUCTION, LATENT, LOSS, PCA, SURE = range(6)
+
+
+def run(loss, n_latent, seed=0, *, mse, held_out, nonzero, zero, ari, label_silhouette=0.3):
+    return {
+        "run": f"{loss}_{n_latent}_seed{seed}",
+        "loss": loss,
+        "n_latent": n_latent,
+        "seed": seed,
+        "reconstruction": {
+            "mse_all": mse,
+            "mse_all_validation": held_out,
+            "mse_nonzero": nonzero,
+            "mse_nonzero_validation": nonzero * 1.1,
+            "mse_zero": zero,
+            "variance_kept": 0.2,
+            "mean_at_zeros": 0.4,
+            "label_silhouette": 0.35,
+            "neighbors_preserved": 0.1,
+        },
+        "clustering": {
+            method: {"ari": ari, "nmi": ari, "silhouette": 0.3, "n_clusters": 3}
+            for method in ("kmeans", "leiden")
+        },
+        "label_silhouette": label_silhouette,
+        "neighbors_preserved": 0.1,
+        "maps": {"reconstruction": {"pca_variance_ratio": [0.4, 0.2]}},
+    }
+
+
+def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
+    clustering = {
+        method: {"ari": 0.8, "nmi": 0.8, "silhouette": 0.2, "n_clusters": 3}
+        for method in ("kmeans", "leiden")
+    }
+    found = {
+        "dataset": {
+            "n_labels": labels,
+            "n_cells": 1001,
+            "n_neighbors": 15,
+            "n_clusters_from": "labels" if labels else "leiden",
+        },
+        "settings": {
+            "n_latent": sorted({r["n_latent"] for r in runs}),
+            "loss": list(dict.fromkeys(r["loss"] for r in runs)),
+            "loss_scored_by": {"mse": "mse_all", "nonzero_mse": "mse_nonzero"},
+            "seeds": seeds,
+        },
+        "original": {
+            "clustering": clustering,
+            "label_silhouette": 0.1,
+            "maps": {"pca_variance_ratio": [0.1, 0.05]},
+        },
+        "runs": runs,
+        "baselines": [
+            {
+                "name": "pca",
+                "n_components": n,
+                "reconstruction": {"mse_all": 0.7, "mse_all_validation": pca_held_out},
+                "clustering": clustering,
+                "label_silhouette": 0.2,
+            }
+            for n in sorted({r["n_latent"] for r in runs})
+        ],
+    }
+    if labels is None:
+        for space in (found["original"], *found["baselines"], *found["runs"]):
+            space["label_silhouette"] = None
+            for scores in space["clustering"].values():
+                scores["ari"] = scores["nmi"] = None
+        for r in found["runs"]:
+            r["reconstruction"]["label_silhouette"] = None
+    return found
+
+
+BETTER_WHEN_WIDE = [
+    run("mse", 10, mse=0.80, held_out=0.82, nonzero=1.7, zero=0.3, ari=0.70),
+    run("mse", 50, mse=0.60, held_out=0.65, nonzero=1.5, zero=0.3, ari=0.90),
+    run("nonzero_mse", 10, mse=3.0, held_out=3.1, nonzero=0.2, zero=4.0, ari=0.60),
+    run("nonzero_mse", 50, mse=3.0, held_out=3.1, nonzero=0.1, zero=4.0, ari=0.60),
+]
+WORSE_WHEN_WIDE = [
+    run("mse", 10, mse=0.80, held_out=0.70, nonzero=0.2, zero=0.9, ari=0.90),
+    run("mse", 50, mse=0.60, held_out=0.95, nonzero=0.3, zero=0.9, ari=0.70),
+    run("nonzero_mse", 10, mse=0.5, held_out=0.6, nonzero=0.4, zero=0.4, ari=0.95),
+    run("nonzero_mse", 50, mse=0.5, held_out=0.6, nonzero=0.5, zero=0.4, ari=0.95),
+]
+
+
+def short(found, question):
+    return conclude(found)[question]["short"]
+
+
+@pytest.mark.parametrize(
+    ("question", "one", "other"),
+    [
+        pytest.param(SIZE, "better, cells it never saw included", "never saw worse", id="size"),
+        pytest.param(LATENT, "50 dimensions cluster better than 10", "10 dimensions cluster better than 50", id="size and clusters"),
+        pytest.param(LOSS, "better, pays for it at the zeros and gives worse clusters", "worse, is better at the zeros too and gives better clusters", id="loss"),
+        pytest.param(PCA, "In part", "In part", id="PCA"),
+    ],
+)  # fmt: skip
+def test_opposite_data_give_opposite_sentences(question, one, other):
+    assert one in short(summary(copy.deepcopy(BETTER_WHEN_WIDE)), question)
+    assert other in short(summary(copy.deepcopy(WORSE_WHEN_WIDE)), question)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "answer"),
+    [(0.5, "No: "), (0.9, "Yes: "), (0.75, "No difference"), (0.751, "No difference")],
+)
+def test_the_verdict_on_pca_follows_its_held_out_error(held_out, answer):
+    runs = [run("mse", 10, mse=0.7, held_out=0.75, nonzero=1, zero=0.3, ari=0.8)]
+    assert short(summary(runs, pca_held_out=held_out), PCA).startswith(answer)
+
+
+def seeds(*values, n_latent):
+    return [
+        run("mse", n_latent, seed, mse=v, held_out=v, nonzero=v, zero=v, ari=v)
+        for seed, v in enumerate(values)
+    ]
+
+
+def test_where_seeds_overlap_no_difference_is_found():
+    apart = seeds(0.80, 0.82, 0.84, n_latent=10) + seeds(0.60, 0.62, 0.64, n_latent=50)
+    mixed = seeds(0.80, 0.82, 0.84, n_latent=10) + seeds(0.60, 0.62, 0.81, n_latent=50)
+    found = conclude(summary(apart, seeds=3))[SIZE]
+    assert "falls from 0.820 (0.800 to 0.840) to 0.620" in found["answer"]
+    assert found["evidence"]["mse"]["mse_all"]["verdict"] == "lower"
+    found = conclude(summary(mixed, seeds=3))[SIZE]
+    assert found["short"] == "No difference in error was found between the latent sizes."
+    assert "shows no difference" in found["answer"]
+    assert "overlap between seeds" in found["answer"]
+    assert found["evidence"]["mse"]["mse_all"]["verdict"] == "no difference"
+
+
+def test_one_seed_is_said_to_be_one_seed():
+    assert short(summary(BETTER_WHEN_WIDE), SURE) == "One seed cannot tell."
+    runs = seeds(0.8, 0.9, n_latent=10)
+    assert "trained 2 times" in short(summary(runs, seeds=2), SURE)
+
+
+def test_what_was_not_trained_is_not_concluded_on():
+    runs = [run("mse", 10, mse=0.7, held_out=0.75, nonzero=1, zero=0.3, ari=0.8)]
+    found = conclude(summary(runs))
+    assert "Only one latent size" in found[SIZE]["short"]
+    assert "Only one loss" in found[LOSS]["short"]
+    assert found[SIZE]["evidence"] == found[LOSS]["evidence"] == {}
+
+
+def test_without_labels_nothing_is_said_of_agreement_with_them():
+    found = conclude(summary(copy.deepcopy(BETTER_WHEN_WIDE), labels=None))
+    text = " ".join(item["answer"] for item in found)
+    assert "ARI" not in text
+    assert "silhouette of the labels" not in text
+    assert "Without labels" in found[LATENT]["short"]
+
+
+def test_without_held_out_cells_nothing_is_said_of_them():
+    found = summary(copy.deepcopy(BETTER_WHEN_WIDE))
+    for item in (*found["runs"], *found["baselines"]):
+        for kind in ("mse_all_validation", "mse_nonzero_validation"):
+            item["reconstruction"][kind] = None
+    text = " ".join(item["answer"] for item in conclude(found))
+    assert "held-out" not in text
+    assert "on all cells" in text
+
+
+@pytest.mark.parametrize("runs", [BETTER_WHEN_WIDE, WORSE_WHEN_WIDE])
+def test_evidence_is_plain_data_and_holds_the_values_compared(runs):
+    found = conclude(summary(copy.deepcopy(runs)))
+    json.dumps(found, allow_nan=False)
+    contrast = found[SIZE]["evidence"]["mse"]["mse_all"]
+    assert (contrast["before"], contrast["after"]) == ([0.8], [0.6])
+    assert all(item["answer"].startswith(item["short"]) for item in found)
+
+
+def test_every_answer_reads_as_sentences():
+    for runs in (BETTER_WHEN_WIDE, WORSE_WHEN_WIDE):
+        for item in conclude(summary(copy.deepcopy(runs))):
+            assert item["question"].endswith("?")
+            assert item["answer"].endswith(".")
+            assert not re.search(r"\s{2,}|\.\.|None|nan|\{|\}", item["answer"])
+
+
+# --- contrasts ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_error", "verdict"),
+    [
+        pytest.param([1.0], [0.98], True, "lower", id="error falls"),
+        pytest.param([1.0], [1.02], True, "higher", id="error rises"),
+        pytest.param([1.0], [0.995], True, "none", id="error within one percent"),
+        pytest.param([0.5], [0.51], False, "none", id="score within the margin"),
+        pytest.param([0.5], [0.53], False, "higher", id="score rises"),
+        pytest.param([0.0], [0.0], True, "none", id="both zero"),
+        pytest.param([1.0, 1.1], [0.8, 0.9], True, "lower", id="ranges apart"),
+        pytest.param([1.0, 1.1], [1.1, 1.2], True, "none", id="ranges touch"),
+        pytest.param([1.0], [0.98, 0.99], True, "lower", id="one value outside a range"),
+        pytest.param([1.0], [0.9, 1.1], True, "none", id="one value inside a range"),
+    ],
+)
+def test_the_verdict_of_a_contrast(before, after, is_error, verdict):
+    assert Contrast(tuple(before), tuple(after), is_error).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_error", "text"),
+    [
+        (0.754, 0.737, True, "falls from 0.754 to 0.737 (−2.3\u00a0%)"),
+        (0.347, 5.06, True, "rises from 0.347 to 5.06 (14.6 times as much)"),
+        (0.9, 0.6, False, "falls from 0.900 to 0.600 (−0.300)"),
+        (0.9, 0.905, False, "stays practically the same, 0.900 and 0.905"),
+    ],
+)
+def test_a_change_in_words(before, after, is_error, text):
+    assert Contrast((before,), (after,), is_error).moves() == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.754104, "0.754"), (3.5928, "3.59"), (14.58, "14.6"), (1234.5, "1,234"),
+        (0.00123, "0.00123"), (0.0, "0"), (1.5e-7, "1.5e-07"), (0.7, "0.700"), (0.9996, "1.000"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_shares_and_scores_are_written_for_readers():
+    assert percent(0.1234) == "12\u00a0%"
+    assert percent(0.0467) == "4.7\u00a0%"
+    assert score(-0.0312) == "−0.031"
