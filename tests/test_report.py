@@ -11,7 +11,6 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
-from conftest import HOSTILE
 from PIL import Image
 
 import cellglass as cg
@@ -20,6 +19,7 @@ from cellglass.report.colors import class_styles
 from cellglass.report.figures import classes_of, draw
 from cellglass.report.render import command, python_call, render
 from cellglass.report.write import CONTENT
+from conftest import HOSTILE
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,10 @@ def test_results_have_the_schema(results):
             for cells in ("", "_train", "_validation"):
                 assert run["reconstruction"][kind + cells] > 0
         assert set(run["clustering"]) == {"kmeans", "leiden"}
-    assert [(b["name"], b["n_components"]) for b in results["baselines"]] == [("pca", 2), ("pca", 3)]
+    assert [(b["name"], b["n_components"]) for b in results["baselines"]] == [
+        ("pca", 2),
+        ("pca", 3),
+    ]
     assert all({"question", "answer", "evidence"} <= set(c) for c in results["conclusions"])
     assert {"cellglass", "jax", "device", "random_state"} <= set(results["environment"])
 
@@ -114,7 +117,9 @@ def test_scores_can_be_computed_again_from_the_embedding(folder, results):
             clusters = embedding.obs[f"{method}_ae_{run['run']}"]
             ari = adjusted_rand_score(embedding.obs["label"], clusters)
             assert scores["ari"] == pytest.approx(ari)
-            assert scores["silhouette"] == pytest.approx(silhouette_score(Z, clusters), abs=1e-4)
+            assert scores["silhouette"] == pytest.approx(
+                silhouette_score(Z, clusters), abs=1e-4
+            )
         labels = silhouette_score(Z, embedding.obs["label"])
         assert run["label_silhouette"] == pytest.approx(labels, abs=1e-4)
 
@@ -162,7 +167,13 @@ def test_the_page_loads_nothing_but_itself(page, read):
 def test_every_picture_on_the_page_is_there_and_named(read):
     assert len(read.ids) == len(set(read.ids))
     assert set(read.uses) <= set(read.ids)
-    for kind in ("pca_reconstruction", "pca_latent", "tsne_reconstruction", "tsne_latent", "loss"):
+    for kind in (
+        "pca_reconstruction",
+        "pca_latent",
+        "tsne_reconstruction",
+        "tsne_latent",
+        "loss",
+    ):
         for run in RUNS:
             assert f"image-{kind}_{run}" in read.uses
 
@@ -209,7 +220,9 @@ def test_the_page_says_what_was_made_of_the_input_and_how_to_override_it(page):
 
 
 def test_counts_are_normalised_and_the_page_says_so(small, tmp_path):
-    comparison = cg.compare(small.layers["counts"], n_latent=2, n_hidden=4, max_epochs=1, loss="mse")
+    comparison = cg.compare(
+        small.layers["counts"], n_latent=2, n_hidden=4, max_epochs=1, loss="mse"
+    )
     page = comparison.report(tmp_path / "report").read_text(encoding="utf-8")
     assert "Taken as raw counts and normalised" in page
     assert "--input log" in page
@@ -275,13 +288,15 @@ def test_rendering_again_gives_the_same_page(small_comparison, drawings, page):
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def test_an_existing_folder_is_refused_and_left_alone(small_comparison, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(cg.InputError, match="already exists.*--overwrite"):
+    with pytest.raises(cg.InputError, match=r"already exists.*--overwrite"):
         small_comparison.report(tmp_path / "out")
     assert tree(tmp_path) == {"out/notes.txt": b"mine"}
 

@@ -183,11 +183,12 @@ def check_matrix(
     name: str,
     cell_names: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
+    least_cells: int = 3,
 ) -> None:
-    """Check every value of a matrix before anything is learned from it.
+    """Check every value of a matrix before anything is done with it.
 
-    Rules, beyond those of :func:`check_array`: at least 3 cells; no value is missing
-    (NaN), infinite or negative. Constant genes and empty cells break no rule, see
+    Rules, beyond those of :func:`check_array`: at least ``least_cells`` cells; no value is
+    missing (NaN), infinite or negative. Constant genes and empty cells break no rule, see
     :func:`find_constant_genes`. The scan is in full, run of rows after run of rows; of
     a sparse matrix it reads the stored values only.
 
@@ -200,6 +201,8 @@ def check_matrix(
         What to call the matrix in the message, such as its file name.
     cell_names, gene_names : sequence of str, optional
         Names for the message; default none, then only the numbers are said.
+    least_cells : int, default 3
+        Fewest cells: two to learn from and one held out.
 
     Raises
     ------
@@ -209,11 +212,11 @@ def check_matrix(
     """
     check_array(X, name=name)
     n_cells, n_genes = X.shape
-    if n_cells < 3:
+    if n_cells < least_cells:
         raise InputError(
             f"{name} holds {n_cells} cell{'s' * (n_cells != 1)} (rows) and {n_genes:,} "
-            f"gene{'s' * (n_genes != 1)} (columns), but at least 3 cells are needed. If "
-            "the genes stand in the rows, transpose the matrix."
+            f"gene{'s' * (n_genes != 1)} (columns), but at least {least_cells} cells are "
+            "needed. If the genes stand in the rows, transpose the matrix."
         )
     if np.dtype(X.dtype).kind in "bu":
         return

@@ -23,9 +23,10 @@ from cellglass.checks import (
     find_constant_genes,
 )
 from cellglass.cluster import leiden
-from cellglass.encode import encode, reconstruct
+from cellglass.encode import encode, reconstruct, reconstruction_coordinates
 from cellglass.errors import InputError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
 from cellglass.metrics import squared_errors
 from cellglass.neighbors import nearest_neighbors
@@ -124,7 +125,7 @@ class Comparison:
     gene_names: Sequence[str]
     fraction_zero: float
     constant: ConstantGenes
-    labels: pd.Categorical | None
+    labels: pd.Categorical[str] | None
     is_validation: np.ndarray
     n_clusters: int
     n_clusters_from: str
@@ -254,7 +255,9 @@ def compare(
     adata = _as_anndata(data)
     check_matrix(adata.X, name="the matrix")
     settings.check(*adata.shape)
-    classes = _find_labels(adata, labels)
+    if labels is None and "label" in adata.obs:
+        labels = "label"
+    classes = None if labels is None else labels_of(adata, labels)
     preprocessor = Preprocessor.fit(adata.X, input=input)
     X = _dense_if_small(preprocessor.transform(adata.X))
     is_validation = split_cells(len(adata), validation_fraction, random_state)
@@ -343,6 +346,7 @@ def _evaluate_run(
     )  # fmt: skip
     Z = encode(training.network, rows)
     X_hat = reconstruct(training.network, rows)
+    coordinates = reconstruction_coordinates(training.network, rows)
     errors = squared_errors(X, X_hat)
     # The losses of an epoch say nothing about the weights that its last step left behind.
     check_finite(
@@ -358,9 +362,11 @@ def _evaluate_run(
         errors=errors,
         latent_vectors=Z,
         latent=judge(Z, reference),
-        reconstruction=judge(X_hat, reference, find_clusters=False),
+        reconstruction=judge(coordinates, reference, find_clusters=False),
         latent_maps=project(Z, random_state=random_state).aligned_to(original_maps),
-        reconstruction_maps=project(X_hat, random_state=random_state).aligned_to(original_maps),
+        reconstruction_maps=project(coordinates, random_state=random_state).aligned_to(
+            original_maps
+        ),
         variance_kept=_ratio(total_variance(X_hat), total_variance(X)),
         mean_at_zeros=_mean_at_zeros(X, X_hat),
     )
@@ -384,7 +390,7 @@ def _evaluate_pca(
 
 
 def _choose_n_clusters(
-    settings: Settings, classes: pd.Categorical | None, X: np.ndarray | sparse.csr_matrix
+    settings: Settings, classes: pd.Categorical[str] | None, X: np.ndarray | sparse.csr_matrix
 ) -> tuple[int, str]:
     if settings.n_clusters is not None:
         return settings.n_clusters, "given"
@@ -420,30 +426,6 @@ def _as_anndata(data: Any) -> AnnData:
             f"The matrix has shape {X.shape}; expected two dimensions, cells × genes."
         )
     return AnnData(X)
-
-
-def _find_labels(adata: AnnData, labels: str | None) -> pd.Categorical | None:
-    """Take the column of known classes, without unused categories."""
-    import pandas as pd
-
-    column = "label" if labels is None else labels
-    if column not in adata.obs:
-        if labels is None:
-            return None
-        raise InputError(
-            f"labels={labels!r} is not a column of obs; it has "
-            f"{', '.join(map(repr, adata.obs.columns)) or 'none'}."
-        )
-    values = adata.obs[column]
-    if values.isna().any():
-        raise InputError(
-            f"The labels in obs[{column!r}] are missing for {int(values.isna().sum())} "
-            f"cells, the first of them {values.index[values.isna()][0]!r}; expected one "
-            "for every cell. Leave those cells out, or give them a label of their own."
-        )
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return pd.Categorical(values.cat.remove_unused_categories())
-    return pd.Categorical(values.astype(str))
 
 
 def _dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:

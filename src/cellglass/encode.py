@@ -50,6 +50,31 @@ def reconstruct(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
     return out
 
 
+def reconstruction_coordinates(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
+    """Reconstructions in coordinates of the subspace that they lie in.
+
+    The last layer is linear, ŷ = hW + b, so reconstructions span no more dimensions than
+    h has. With Wᵀ = QR, the distance of ŷ and ŷ' is that of hRᵀ and h'Rᵀ, because Q keeps
+    distances: whatever depends on distances alone, such as neighbours, silhouettes,
+    principal components and t-SNE, comes out the same from n_hidden coordinates as from
+    n_genes, at a fraction of the time.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_cells, min(n_hidden, n_genes)), float32.
+    """
+    H = np.concatenate([np.asarray(h)[:n] for h, n in _chunks(_last_hidden, network, rows)])
+    weight = np.asarray(network.decoder[-1].weight, np.float64)  # (n_hidden, n_genes)
+    R = np.linalg.qr(weight.T).R
+    return (H @ R.T).astype(np.float32)
+
+
+@jax.jit
+def _last_hidden(network: AutoencoderNetwork, rows: Rows, cells: Array) -> Array:
+    return network.last_hidden(rows.take(cells))
+
+
 @jax.jit
 def _encode(network: AutoencoderNetwork, rows: Rows, cells: Array) -> Array:
     return network.encode(rows.take(cells))

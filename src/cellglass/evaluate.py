@@ -195,9 +195,10 @@ class Baseline:
     Attributes
     ----------
     n_components
-        Rank; may be smaller than asked for where the training cells do not span it.
+        Rank, as the latent size it stands beside.
     scores
-        Shape (n_cells, n_components), float32.
+        Shape (n_cells, n_components), float32; fewer columns where the training cells are
+        too few to span that many.
     errors
         Squared errors of its reconstruction, by cell.
     space

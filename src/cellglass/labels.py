@@ -47,8 +47,6 @@ def read_labels(
         If the labels are found neither in ``obs`` nor as a file, one is missing or blank,
         or their number fails :func:`cellglass.checks.check_labels_length`.
     """
-    import pandas as pd
-
     if isinstance(labels, str) and labels in adata.obs:
         name = f"The column {labels!r} of obs in {matrix}"
         found = _labels_in_column(adata, labels, name)
@@ -74,9 +72,32 @@ def read_labels(
             f"obs in {matrix} (its columns: {listed}).{close} Give a text file with one "
             "label a line, or the name of such a column."
         )
+    return _as_categorical(found)
+
+
+def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
+    """Take labels from a column of ``obs``, by the rules of :func:`read_labels`.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or a label in it is missing.
+    """
+    if column not in adata.obs:
+        columns = list(map(str, adata.obs.columns))
+        raise InputError(
+            f"labels={column!r} is not a column of obs (its columns: "
+            f"{', '.join(map(repr, columns)) or 'none'}).{suggest(column, columns)} Give the "
+            "name of a column with one label for every cell."
+        )
+    return _as_categorical(_labels_in_column(adata, column, f"The column {column!r} of obs"))
+
+
+def _as_categorical(found: list[str]) -> pd.Categorical[str]:
+    import pandas as pd
+
     found = _plain_whole_numbers(found)
-    categories = sorted(set(found), key=_natural_key(found))
-    return pd.Categorical(found, categories=categories)
+    return pd.Categorical(found, categories=sorted(set(found), key=_natural_key(found)))
 
 
 def _labels_in_column(adata: AnnData, column: str, name: str) -> list[str]:

@@ -132,11 +132,12 @@ def silhouettes(
     from sklearn.metrics.pairwise import euclidean_distances
 
     n_cells = X.shape[0]
+    X = X.astype(np.float64)  # what scikit-learn would do in many small blocks
     members = [np.eye(int(p.max()) + 1)[p] for p in partitions]  # (n_cells, n_parts) each
     total = [0.0] * len(partitions)
     for start in range(0, n_cells, chunk):
         cells = np.arange(start, min(start + chunk, n_cells))
-        distances = euclidean_distances(X[cells], X).astype(np.float64)  # (C, n_cells)
+        distances = euclidean_distances(X[cells], X)  # (C, n_cells)
         distances[np.arange(len(cells)), cells] = 0
         for i, member in enumerate(members):
             total[i] += _silhouette_sum(distances @ member, member.sum(axis=0), member[cells])

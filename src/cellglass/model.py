@@ -83,7 +83,7 @@ class Model:
                 f"{len(self.genes)} genes; expected cells × {len(self.genes)}, with the "
                 "genes in the order of model.genes."
             )
-        check_matrix(X, name="the matrix", gene_names=self.genes)
+        check_matrix(X, name="the matrix", gene_names=self.genes, least_cells=1)
         return self.preprocessor.transform(X)
 
     def save(self, path: str | Path) -> None:

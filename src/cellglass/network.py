@@ -71,6 +71,14 @@ class AutoencoderNetwork(eqx.Module):
         """Map latent vectors (n_cells, n_latent) to reconstructions (n_cells, n_genes)."""
         return _apply(self.decoder, z)
 
+    def last_hidden(self, x: Array) -> Array:
+        """Map cells to the input of the last layer, (n_cells, n_hidden).
+
+        That is the latent vectors where there are no hidden layers.
+        """
+        z = self.encode(x)
+        return jax.nn.relu(_apply(self.decoder[:-1], z)) if len(self.decoder) > 1 else z
+
     def __call__(self, x: Array) -> Array:
         """Reconstruct cells (n_cells, n_genes) through the bottleneck."""
         return self.decode(self.encode(x))

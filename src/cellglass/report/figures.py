@@ -379,7 +379,7 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
             axes.set(title=heading)
             axes.legend(
                 frameon=False, fontsize=10, loc="upper center", ncols=3,
-                bbox_to_anchor=(0.5, -0.4 / (page.height - 0.9)), columnspacing=1,
+                bbox_to_anchor=(0.5, -0.3 / (page.height - 1.0)), columnspacing=1,
             )  # fmt: skip
         return page.finish(
             "clustering_by_run",
@@ -426,9 +426,9 @@ class _Page:
             self.figure.add_axes(
                 (
                     (i * width + left) / (n_panels * width),
-                    (self._legend_height + 0.6) / total,
+                    (self._legend_height + 0.7) / total,
                     (width - left - 0.25) / (n_panels * width),
-                    (height - 0.9) / total,
+                    (height - 1.0) / total,
                 )
             )
             for i in range(n_panels)
