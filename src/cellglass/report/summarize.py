@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellglass import __version__
 from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
 from cellglass.losses import LOSSES
 from cellglass.metrics import SquaredErrors
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 PACKAGES = (
-    "cellglass",
     "jax",
     "equinox",
     "optax",
@@ -231,6 +231,7 @@ def _environment(comparison: Comparison) -> dict[str, Any]:
     device = jax.devices()[0]
     _, engine = tsne_engine(len(comparison.cell_names))
     return {
+        "cellglass": __version__,
         **{package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "device": f"{device.platform} ({device.device_kind})",
