@@ -316,7 +316,7 @@ def test_a_matrix_that_cannot_be_used_is_refused(make, words, labelled):
 def test_a_missing_label_is_placed(labelled):
     other = labelled.copy()
     other.obs.loc["cell_4", "label"] = None
-    with pytest.raises(InputError, match=r"missing for 1 cells.*'cell_4'"):
+    with pytest.raises(InputError, match=r"no label for 1 of 60 cells.*'cell_4'"):
         run(other)
 
 

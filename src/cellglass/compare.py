@@ -346,13 +346,13 @@ def _evaluate_run(
     )  # fmt: skip
     Z = encode(training.network, rows)
     X_hat = reconstruct(training.network, rows)
-    coordinates = reconstruction_coordinates(training.network, rows)
     errors = squared_errors(X, X_hat)
     # The losses of an epoch say nothing about the weights that its last step left behind.
     check_finite(
         "error of the reconstruction", errors.mse_all or 0.0, settings.max_epochs,
         settings.max_epochs, settings.learning_rate,
     )  # fmt: skip
+    coordinates = reconstruction_coordinates(training.network, rows)
     random_state = settings.random_state
     return Evaluation(
         loss=loss,
