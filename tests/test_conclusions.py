@@ -12,7 +12,22 @@ from cellglass.report.contrast import Contrast, number, percent, score
 SIZE, RECONSTRUCTION, LATENT, LOSS, PCA, SURE = range(6)
 
 
-def run(loss, n_latent, seed=0, *, mse, held_out, nonzero, zero, ari, label_silhouette=0.3):
+LEVEL = [1.0] * 20
+
+
+def run(
+    loss,
+    n_latent,
+    seed=0,
+    *,
+    mse,
+    held_out,
+    nonzero,
+    zero,
+    ari,
+    label_silhouette=0.3,
+    curve=LEVEL,
+):
     return {
         "run": f"{loss}_{n_latent}_seed{seed}",
         "loss": loss,
@@ -35,6 +50,7 @@ def run(loss, n_latent, seed=0, *, mse, held_out, nonzero, zero, ari, label_silh
         },
         "label_silhouette": label_silhouette,
         "neighbors_preserved": 0.1,
+        "history": {"validation": curve},
         "maps": {"reconstruction": {"pca_variance_ratio": [0.4, 0.2]}},
     }
 
@@ -48,6 +64,7 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
         "dataset": {
             "n_labels": labels,
             "n_cells": 1001,
+            "n_genes": 1000,
             "n_neighbors": 15,
             "n_clusters_from": "labels" if labels else "leiden",
         },
@@ -67,7 +84,12 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
             {
                 "name": "pca",
                 "n_components": n,
-                "reconstruction": {"mse_all": 0.7, "mse_all_validation": pca_held_out},
+                "reconstruction": {
+                    "mse_all": 0.7,
+                    "mse_all_validation": pca_held_out,
+                    "mse_nonzero": 1.7,
+                    "mse_nonzero_validation": 1.8,
+                },
                 "clustering": clustering,
                 "label_silhouette": 0.2,
             }
@@ -133,6 +155,34 @@ def test_the_verdict_on_pca_follows_its_held_out_error(held_out, answer):
     assert short(summary(runs, pca_held_out=held_out), PCA).startswith(answer)
 
 
+@pytest.mark.parametrize(
+    ("curve", "sentence"),
+    [
+        pytest.param(LEVEL, None, id="level"),
+        pytest.param([2.0, 1.0, *[1.1] * 18], "lowest after epoch 2 of 20", id="risen"),
+        pytest.param([1.1, 1.0, *[1.005] * 18], None, id="hardly risen"),
+        pytest.param(
+            [2.0 - 0.05 * i for i in range(20)], "was still falling, by 8.7", id="fell"
+        ),
+        pytest.param([1.0], None, id="one epoch"),
+        pytest.param([2.0, 1.0], "over the last epoch", id="two epochs"),
+    ],
+)
+def test_the_held_out_loss_speaks_for_fewer_or_more_epochs(curve, sentence):
+    errors = {"mse": 0.7, "held_out": 0.75, "nonzero": 1.0, "zero": 0.3, "ari": 0.8}
+    answer = conclude(summary([run("mse", 10, **errors, curve=curve)]))[PCA]["answer"]
+    assert ("There the loss" in answer) == (sentence is not None)
+    assert sentence is None or sentence in answer
+
+
+def test_nonzero_mse_alone_is_held_against_pca_where_it_was_trained():
+    runs = [run("nonzero_mse", 10, mse=3, held_out=3, nonzero=0.2, zero=4, ari=0.8)]
+    found = conclude(summary(runs))[PCA]
+    assert (
+        found["short"] == "Yes: its error over the non-zero entries of held-out cells is lower."
+    )
+
+
 def seeds(*values, n_latent):
     return [
         run("mse", n_latent, seed, mse=v, held_out=v, nonzero=v, zero=v, ari=v)
@@ -180,9 +230,10 @@ def test_without_held_out_cells_nothing_is_said_of_them():
     for item in (*found["runs"], *found["baselines"]):
         for kind in ("mse_all_validation", "mse_nonzero_validation"):
             item["reconstruction"][kind] = None
+        item["history"] = {"validation": []}
     text = " ".join(item["answer"] for item in conclude(found))
     assert "held-out" not in text
-    assert "on all cells" in text
+    assert "the MSE over all entries rises from 0.700 to 0.800" in text
 
 
 @pytest.mark.parametrize("runs", [BETTER_WHEN_WIDE, WORSE_WHEN_WIDE])

@@ -137,6 +137,8 @@ def _latent_size(summary: Summary) -> Conclusion:
                 contrasts[name] = Contrast(before, after, is_error=True)
         if kind not in contrasts:
             continue
+        further = (large - small) / (summary["dataset"]["n_genes"] - small)
+        by_any = further if kind == "mse_all" else None
         everywhere, held_out = contrasts[kind], contrasts.get(f"{kind}_validation")
         if not sentences:
             sentences.append(_short_on_size(everywhere, held_out))
@@ -146,14 +148,17 @@ def _latent_size(summary: Summary) -> Conclusion:
         )
         if held_out:
             sentences.append(f"On held-out cells it {held_out.moves()}.")
-            sentences += _generalises(everywhere, held_out)
+            sentences += _generalises(everywhere, held_out, by_any)
         evidence[loss] = {name: c.evidence for name, c in contrasts.items()}
         evidence[loss]["n_latent"] = [small, large]
+        evidence[loss]["fall_by_any_directions"] = by_any
     if len(sizes) > 2:
         sentences.append("Sizes in between are in the table and in the figure.")
     return question, sentences, evidence
 
 
+CLEARLY_MORE = 1.25
+"""How many times the share of arbitrary directions a fall must be to speak of structure."""
 ENTRIES = {"mse_all": "all entries", "mse_nonzero": "the non-zero entries"}
 
 
@@ -175,12 +180,29 @@ def _short_on_size(everywhere: Contrast, held_out: Contrast | None) -> str:
     }[held_out.verdict]
 
 
-def _generalises(everywhere: Contrast, held_out: Contrast) -> Iterator[str]:
-    """Say what it means where training cells and held-out cells tell different stories."""
+def _generalises(
+    everywhere: Contrast, held_out: Contrast, by_any_directions: float | None
+) -> Iterator[str]:
+    """Say what it means for the cells that were held out.
+
+    A lower error on them is no proof of structure: the encoder sees them, and directions
+    in which nothing but noise varies evenly also carry their share of it. Of the variance
+    that n_latent of n_genes directions leave, m further ones, whichever they are, carry
+    m / (n_genes − n_latent) on average.
+    """
     if everywhere.verdict == "lower" and held_out.verdict != "lower":
         yield "So what the wider layer adds is noise of single cells that it has stored."
-    elif everywhere.verdict == "lower":
-        yield "So the added dimensions carry structure that new cells share."
+    elif everywhere.verdict == "lower" and by_any_directions is not None:
+        fall = 1 - mean(held_out.after) / mean(held_out.before)
+        yield (
+            "The encoder sees held-out cells too, so as many further directions, whichever "
+            f"they are, would lower that error by about {percent(by_any_directions)}; "
+            + (
+                "this is more, a sign of further structure."
+                if fall > CLEARLY_MORE * by_any_directions
+                else "this is not clearly more, so it is no sign of further structure."
+            )
+        )
     elif everywhere.verdict == "higher":
         yield (
             "A wider layer can represent all that a narrower one can, so this is a matter of "
@@ -465,14 +487,15 @@ def _verdict_on_loss(loss: str, verdicts: dict[str, str]) -> str:
 
 
 def _against_pca(summary: Summary) -> Conclusion:
-    question = "Is the autoencoder better than PCA with as many components?"
     loss = main_loss(summary)
+    question = f"Is the autoencoder ({loss}) better than PCA with as many components?"
+    kind = summary["settings"]["loss_scored_by"][loss]
     sentences, verdicts, evidence = [], [], {}
     for size in sorted(summary["settings"]["n_latent"]):
-        path: tuple[str, ...] = _reconstruction("mse_all_validation")
-        where = "on held-out cells"
+        path = _reconstruction(f"{kind}_validation")
+        where = f"over {ENTRIES[kind]} of held-out cells"
         if not values(summary, loss, size, *path):
-            path, where = _reconstruction("mse_all"), "on all cells"
+            path, where = _reconstruction(kind), f"over {ENTRIES[kind]}"
         error = Contrast(
             baseline_values(summary, size, *path),
             values(summary, loss, size, *path),
@@ -491,6 +514,8 @@ def _against_pca(summary: Summary) -> Conclusion:
             text += f", and the ARI of k-means {clusters.moves()}"
         verdicts.append(error.verdict)
         sentences.append(f"{text}.")
+        words, evidence[str(size)]["training"] = _length_of_training(summary, loss, size)
+        sentences += words
     if set(verdicts) == {"lower"}:
         short = f"Yes: its error {where} is lower."
     elif "lower" in verdicts:
@@ -500,6 +525,34 @@ def _against_pca(summary: Summary) -> Conclusion:
     else:
         short = f"No: its error {where} is not lower at any size."
     return question, [short, *sentences], evidence
+
+
+def _length_of_training(
+    summary: Summary, loss: str, n_latent: int
+) -> tuple[list[str], dict[str, Any]]:
+    """Say so where the held-out loss, by epoch, speaks for fewer or for more epochs."""
+    curves = values(summary, loss, n_latent, "history", "validation")
+    if not curves or not curves[0]:
+        return [], {}
+    curve = [mean(losses) for losses in zip(*curves, strict=True)]  # over seeds
+    lowest = min(range(len(curve)), key=curve.__getitem__)
+    rise = curve[-1] / curve[lowest] - 1 if curve[lowest] > 0 else 0.0
+    recent = max(1, len(curve) // 10)
+    fall = 1 - curve[-1] / curve[-1 - recent] if len(curve) > recent else 0.0
+    evidence = {"lowest_epoch": lowest + 1, "rise_since": rise, "recent_fall": fall}
+    if rise >= SAME_ERROR:
+        return [
+            f"There the loss on held-out cells was lowest after epoch {lowest + 1} of "
+            f"{len(curve)} and has risen by {percent(rise)} since: fewer epochs would "
+            "describe new cells better."
+        ], evidence
+    if fall >= SAME_ERROR:
+        epochs = "epoch" if recent == 1 else f"{recent} epochs"
+        return [
+            f"There the loss on held-out cells was still falling, by {percent(fall)} over the "
+            f"last {epochs}: more epochs may lower it further."
+        ], evidence
+    return [], evidence
 
 
 def _certainty(summary: Summary) -> Conclusion:
