@@ -244,10 +244,10 @@ def test_a_number_within_its_bounds_passes(value, rule):
         (
             0,
             {"low": 1, "integer": True},
-            "option is 0, but it must be a whole number at least 1",
+            "option is 0, but it must be a whole number of at least 1",
         ),
         (2.0, {"integer": True}, "a whole number"),
-        (0.95, {"low": 0, "high": 0.9}, "0.95, .* number at least 0 and at most 0.9"),
+        (0.95, {"low": 0, "high": 0.9}, "0.95, .* number of at least 0 and at most 0.9"),
         (0.0, {"low": 0, "low_inclusive": False}, "greater than 0"),
         (1, {"high": 1, "high_inclusive": False}, "less than 1"),
         (float("nan"), {"low": 0}, "option is nan"),

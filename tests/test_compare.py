@@ -215,7 +215,10 @@ def test_without_labels_leiden_finds_the_number_of_clusters(labelled, comparison
     assert comparison.n_clusters_from == "labels" and comparison.n_clusters == 3
     judged = found.runs[0].latent
     assert judged.label_silhouette is None
-    assert all(c.ari is None and c.nmi is None for c in judged.clustering.values())
+    assert all(
+        c.agreement["ari"] is None and c.agreement["nmi"] is None
+        for c in judged.clustering.values()
+    )
     assert run(bare, n_clusters=4).n_clusters_from == "given"
     np.testing.assert_array_equal(
         found.runs[0].latent_vectors, comparison.runs[0].latent_vectors

@@ -16,17 +16,7 @@ LEVEL = [1.0] * 20
 
 
 def run(
-    loss,
-    n_latent,
-    seed=0,
-    *,
-    mse,
-    held_out,
-    nonzero,
-    zero,
-    ari,
-    label_silhouette=0.3,
-    curve=LEVEL,
+    loss, n_latent, seed=0, *, mse, held_out, nonzero, zero, ari, curve=LEVEL, **reconstruction
 ):
     return {
         "run": f"{loss}_{n_latent}_seed{seed}",
@@ -35,20 +25,23 @@ def run(
         "seed": seed,
         "reconstruction": {
             "mse_all": mse,
+            "mse_all_train": mse,
             "mse_all_validation": held_out,
             "mse_nonzero": nonzero,
+            "mse_nonzero_train": nonzero,
             "mse_nonzero_validation": nonzero * 1.1,
             "mse_zero": zero,
             "variance_kept": 0.2,
             "mean_at_zeros": 0.4,
             "label_silhouette": 0.35,
             "neighbors_preserved": 0.1,
+            **reconstruction,
         },
         "clustering": {
             method: {"ari": ari, "nmi": ari, "silhouette": 0.3, "n_clusters": 3}
             for method in ("kmeans", "leiden")
         },
-        "label_silhouette": label_silhouette,
+        "label_silhouette": 0.3,
         "neighbors_preserved": 0.1,
         "history": {"validation": curve},
         "maps": {"reconstruction": {"pca_variance_ratio": [0.4, 0.2]}},
@@ -65,6 +58,7 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
             "n_labels": labels,
             "n_cells": 1001,
             "n_genes": 1000,
+            "n_validation": 100,
             "n_neighbors": 15,
             "n_clusters_from": "labels" if labels else "leiden",
         },
@@ -77,6 +71,7 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
         "original": {
             "clustering": clustering,
             "label_silhouette": 0.1,
+            "variance_by_entry": 1.0,
             "maps": {"pca_variance_ratio": [0.1, 0.05]},
         },
         "runs": runs,
@@ -128,7 +123,8 @@ def short(found, question):
     ("question", "one", "other"),
     [
         pytest.param(
-            SIZE, "better, cells it never saw included", "never saw worse", id="size"
+            SIZE, "gets better, of new cells too",
+            "training cells gets better, that of cells never trained on gets worse", id="size",
         ),
         pytest.param(
             LATENT, "50 dimensions cluster better than 10",
@@ -148,11 +144,16 @@ def test_opposite_data_give_opposite_sentences(question, one, other):
 
 @pytest.mark.parametrize(
     ("held_out", "answer"),
-    [(0.5, "No: "), (0.9, "Yes: "), (0.75, "No difference"), (0.751, "No difference")],
+    [
+        (0.5, "no: it is not lower"),
+        (0.9, "yes."),
+        (0.75, "no difference was"),
+        (0.751, "no difference was"),
+    ],
 )
 def test_the_verdict_on_pca_follows_its_held_out_error(held_out, answer):
     runs = [run("mse", 10, mse=0.7, held_out=0.75, nonzero=1, zero=0.3, ari=0.8)]
-    assert short(summary(runs, pca_held_out=held_out), PCA).startswith(answer)
+    assert answer in short(summary(runs, pca_held_out=held_out), PCA)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +179,106 @@ def test_the_held_out_loss_speaks_for_fewer_or_more_epochs(curve, sentence):
 def test_nonzero_mse_alone_is_held_against_pca_where_it_was_trained():
     runs = [run("nonzero_mse", 10, mse=3, held_out=3, nonzero=0.2, zero=4, ari=0.8)]
     found = conclude(summary(runs))[PCA]
-    assert (
-        found["short"] == "Yes: its error over the non-zero entries of held-out cells is lower."
+    assert "by its error over the non-zero entries of held-out cells, yes" in found["short"]
+
+
+# --- single sentences --------------------------------------------------------------------
+
+
+def one_run(silhouette_there=0.35, **changed):
+    options = {"mse": 0.7, "held_out": 0.75, "nonzero": 1.0, "zero": 0.3, "ari": 0.8} | changed
+    found = summary([run("mse", 10, **options)])
+    found["runs"][0]["reconstruction"]["label_silhouette"] = silhouette_there
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        pytest.param({"mse": 0.7, "variance_kept": 0.3}, "is a smoothed original", id="smooth"),
+        pytest.param({"mse": 0.1, "variance_kept": 0.97}, "close to the original", id="close"),
+        pytest.param(
+            {"mse": 0.7, "variance_kept": 1.0}, "explains less than half", id="spread"
+        ),
+        pytest.param({"mse": 2.0, "variance_kept": 1.0}, "mean of every gene is", id="worse"),
+    ],
+)
+def test_what_a_reconstruction_is_called_follows_from_error_and_variance(changed, sentence):
+    assert sentence in short(one_run(**changed), RECONSTRUCTION)
+
+
+@pytest.mark.parametrize(
+    ("silhouette", "sentence"),
+    [(0.3, "stand further apart"), (0.11, "separated in it as they were"), (0.0, "closer")],
+)
+def test_whether_classes_stand_apart_follows_from_their_silhouette(silhouette, sentence):
+    assert sentence in short(one_run(silhouette_there=silhouette), RECONSTRUCTION)
+
+
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [(0.02, "hardly anything of"), (0.3, "only a part of"), (0.7, "most of")],
+)
+def test_neighbours_are_held_against_chance(kept, sentence):
+    answer = conclude(one_run(neighbors_preserved=kept))[RECONSTRUCTION]["answer"]
+    assert sentence in answer
+    assert "(1.5\u00a0% would be chance)" in answer
+
+
+@pytest.mark.parametrize(
+    ("ari", "sentence"),
+    [(0.9, "better in the latent space"), (0.8, "as well in"), (0.6, "worse in the latent")],
+)
+def test_whether_kmeans_finds_the_classes_is_held_against_the_original(ari, sentence):
+    assert sentence in short(one_run(ari=ari), LATENT)
+
+
+def test_kmeans_and_leiden_may_disagree_on_the_size():
+    found = summary(copy.deepcopy(BETTER_WHEN_WIDE[:2]))
+    found["runs"][1]["clustering"]["leiden"]["ari"] = 0.5
+    assert short(found, LATENT).endswith(
+        "k-means and Leiden disagree on which size clusters better."
     )
+
+
+def test_the_smallest_size_stands_for_all_whatever_the_order():
+    runs = [copy.deepcopy(r) for r in (BETTER_WHEN_WIDE[1], BETTER_WHEN_WIDE[0])]
+    found = summary(runs)
+    found["settings"]["n_latent"] = [50, 10]
+    assert "10 latent dimensions" in conclude(found)[RECONSTRUCTION]["question"]
+    assert "from 10 to 50 dimensions" in short(found, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "trained", "new"),
+    [
+        ((0.8, 0.8), (0.9, 0.7), "stays as it was", "gets better"),
+        ((0.8, 0.0), (0.7, 0.9), "gets better", "gets worse"),
+        ((0.8, 0.9), (0.8, 0.8), "gets worse", "stays as it was"),
+    ],
+)
+def test_headlines_on_size_tell_training_cells_from_others(train, held_out, trained, new):
+    runs = [
+        run("mse", n, mse=mse, held_out=other, nonzero=1, zero=0.3, ari=0.8)
+        for n, mse, other in zip((10, 50), train, held_out, strict=True)
+    ]
+    headline = short(summary(runs), SIZE)
+    assert f"the training cells {trained}, that of cells never trained on {new}." in headline
+
+
+def test_data_that_do_not_vary_and_a_single_class_are_said_to_be_so():
+    found = one_run()
+    found["original"]["variance_by_entry"] = 0.0
+    assert "does not vary" in short(found, RECONSTRUCTION)
+    found = one_run(curve=[0.0] * 20)
+    found["dataset"]["n_labels"] = 1
+    assert "one label" in short(found, LATENT)
+
+
+def test_the_spread_over_seeds_and_the_chance_of_a_false_alarm_are_stated():
+    answer = conclude(summary(seeds(0.8, 0.9, n_latent=10), seeds=2))[SURE]["answer"]
+    assert "by chance in 33\u00a0% of cases" in answer  # 2 of the 6 orders of 2 and 2 values
+    assert "ranges over 12\u00a0% of its mean for mse" in answer  # .1 / .85
 
 
 def seeds(*values, n_latent):
@@ -197,7 +295,9 @@ def test_where_seeds_overlap_no_difference_is_found():
     assert "falls from 0.820 (0.800 to 0.840) to 0.620" in found["answer"]
     assert found["evidence"]["mse"]["mse_all"]["verdict"] == "lower"
     found = conclude(summary(mixed, seeds=3))[SIZE]
-    assert found["short"] == "No difference in error was found between the latent sizes."
+    assert found["short"] == (
+        "Over only 3 seeds, from 10 to 50 dimensions (mse) no difference in error was found."
+    )
     assert "shows no difference" in found["answer"]
     assert "overlap between seeds" in found["answer"]
     assert found["evidence"]["mse"]["mse_all"]["verdict"] == "no difference"
@@ -222,7 +322,7 @@ def test_without_labels_nothing_is_said_of_agreement_with_them():
     text = " ".join(item["answer"] for item in found)
     assert "ARI" not in text
     assert "silhouette of the labels" not in text
-    assert "Without labels" in found[LATENT]["short"]
+    assert "only labels could tell" in found[LATENT]["short"]
 
 
 def test_without_held_out_cells_nothing_is_said_of_them():
@@ -230,6 +330,7 @@ def test_without_held_out_cells_nothing_is_said_of_them():
     for item in (*found["runs"], *found["baselines"]):
         for kind in ("mse_all_validation", "mse_nonzero_validation"):
             item["reconstruction"][kind] = None
+        found["dataset"]["n_validation"] = 0
         item["history"] = {"validation": []}
     text = " ".join(item["answer"] for item in conclude(found))
     assert "held-out" not in text
@@ -267,6 +368,8 @@ def test_every_answer_reads_as_sentences():
         pytest.param([0.0], [0.0], True, "none", id="both zero"),
         pytest.param([1.0, 1.1], [0.8, 0.9], True, "lower", id="ranges apart"),
         pytest.param([1.0, 1.1], [1.1, 1.2], True, "none", id="ranges touch"),
+        pytest.param([0.3, 0.3], [0.2999, 0.2999], True, "none", id="apart but the same"),
+        pytest.param([0.0], [1e-3], True, "higher", id="from zero"),
         pytest.param([1.0], [0.98, 0.99], True, "lower", id="one value outside a range"),
         pytest.param([1.0], [0.9, 1.1], True, "none", id="one value inside a range"),
     ],

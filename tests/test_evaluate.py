@@ -34,12 +34,14 @@ def test_every_score_of_a_space_equals_scikit_learns(kind):
     space = judge(kind(X), yardstick(X))
     assert space.clustering.keys() == {"kmeans", "leiden"}
     for found in space.clustering.values():
-        assert found.ari == reference.adjusted_rand_score(LABELS, found.clusters)
-        assert found.nmi == reference.normalized_mutual_info_score(LABELS, found.clusters)
+        assert found.agreement["ari"] == reference.adjusted_rand_score(LABELS, found.clusters)
+        assert found.agreement["nmi"] == reference.normalized_mutual_info_score(
+            LABELS, found.clusters
+        )
         expected = reference.silhouette_score(X.astype(np.float64), found.clusters)
         assert found.silhouette == pytest.approx(expected, abs=1e-6)
         assert found.n_clusters == len(set(found.clusters))
-    assert space.clustering["kmeans"].ari < 1
+    assert space.clustering["kmeans"].agreement["ari"] < 1
     expected = reference.silhouette_score(X.astype(np.float64), LABELS)
     assert space.label_silhouette == pytest.approx(expected, abs=1e-6)
     assert space.neighbors_preserved == 1
@@ -63,7 +65,10 @@ def test_clusters_do_not_depend_on_the_labels():
         for other in others:
             np.testing.assert_array_equal(first.clusters, other.clusters)
             assert first.silhouette == other.silhouette
-    assert spaces[2].label_silhouette is None and spaces[2].clustering["kmeans"].ari is None
+    assert (
+        spaces[2].label_silhouette is None
+        and spaces[2].clustering["kmeans"].agreement["ari"] is None
+    )
 
 
 def test_a_space_that_is_only_looked_at_is_not_clustered():

@@ -36,4 +36,4 @@ def test_kmeans_on_ten_latent_dimensions_finds_the_known_kinds(
     data = cg.read(DATA / matrix, labels=file if file.exists() else labels)
     (run,) = cg.compare(data, n_latent=10, loss="mse").runs
     assert run.name == "mse_10_seed0"
-    assert run.latent.clustering["kmeans"].ari >= least
+    assert run.latent.clustering["kmeans"].agreement["ari"] >= least

@@ -269,6 +269,32 @@ def test_panels_are_not_empty(drawings):
             assert (panel < 200).mean() > 0.002, drawing.name
 
 
+def test_data_without_any_variation_go_all_the_way(tmp_path):
+    for name, X in (("zero", np.zeros((30, 6))), ("constant", np.full((30, 6), 1.5))):
+        comparison = cg.compare(X, n_latent=2, n_hidden=4, max_epochs=3, loss="mse")
+        comparison.report(tmp_path / name)
+        text = (tmp_path / name / "results.json").read_text(encoding="utf-8")
+        assert "does not vary" in text
+        assert "NaN" not in text
+
+
+def test_a_run_is_trained_with_the_loss_it_is_named_after(small, small_comparison):
+    for run in small_comparison.runs:
+        cells = small_comparison.is_validation
+        y, y_hat = small.X[cells], np.asarray(run.training.network(small.X[cells]))
+        mask = y != 0 if run.loss == "nonzero_mse" else np.ones_like(y)
+        expected = np.square(y - y_hat * mask).sum() / mask.sum()
+        assert run.training.loss_validation[-1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_labels_of_another_column_are_named(small):
+    other = small.copy()
+    other.obs["kind"] = ["x", "y"] * 30
+    summary = cg.compare(other, labels="kind", n_latent=2, n_hidden=4, max_epochs=1).summary
+    assert summary["dataset"]["labels_name"] == "kind"
+    assert summary["dataset"]["label_sizes"] == {"x": 30, "y": 30}
+
+
 def test_a_class_has_the_same_style_in_every_run(small_comparison):
     legends = [classes_of(small_comparison, run)[1] for run in small_comparison.runs]
     assert all(legend.styles == class_styles(HOSTILE) for legend in legends)
@@ -308,9 +334,12 @@ def test_overwriting_replaces_a_report_and_keeps_other_files(
     monkeypatch.setattr(write, "_write_content", write_stub)
     small_comparison.report(target)
     (target / "notes.txt").write_text("mine")
+    (target / "figures" / "mine.png").write_text("mine")
+    (target / "figures" / "loss_mse_2_seed0.png").write_text("old")
     (target / "report.html").write_text("old")
     small_comparison.report(target, overwrite=True)
     assert (target / "notes.txt").read_text() == "mine"
+    assert [p.name for p in (target / "figures").iterdir()] == ["mine.png"]
     assert (target / "report.html").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -321,7 +350,7 @@ def write_stub(comparison, folder, progress):
             (folder / name).write_text("new")
         else:
             (folder / name).mkdir()
-    results = {"schema": 1, "environment": {"cellglass": "0"}}
+    results = {"environment": {"cellglass": "0"}, "runs": [{"run": "mse_2_seed0"}]}
     (folder / "results.json").write_text(json.dumps(results))
 
 
@@ -358,8 +387,11 @@ def test_a_failure_leaves_what_was_there(small_comparison, tmp_path, monkeypatch
     assert [p.name for p in tmp_path.iterdir()] == (["out"] if existing else [])
 
 
+@pytest.mark.parametrize(
+    "failure", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["disk", "Ctrl-C"]
+)
 def test_a_failure_while_files_are_exchanged_puts_the_old_ones_back(
-    small_comparison, tmp_path, monkeypatch
+    small_comparison, tmp_path, monkeypatch, failure
 ):
     monkeypatch.setattr(write, "_write_content", write_stub)
     target = tmp_path / "out"
@@ -369,10 +401,10 @@ def test_a_failure_while_files_are_exchanged_puts_the_old_ones_back(
 
     def fail_late(self, other):
         if Path(other) == target / "embedding.h5ad" and "old" not in self.parts:
-            raise OSError(5, "Input/output error")
+            raise failure
         return rename(self, other)
 
     monkeypatch.setattr(Path, "rename", fail_late)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(type(failure)):
         small_comparison.report(target, overwrite=True)
     assert tree(target) == before

@@ -16,7 +16,7 @@ PACKAGE = "src/cellglass"
 HEAVY = ("anndata", "jax", "matplotlib", "pandas", "scanpy", "sklearn")
 
 # The brackets keep these patterns from finding themselves.
-MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:[h]ome|[r]oot|[t]mp|[U]sers|[w]ork)/\w")
+MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:[h]ome|[r]oot|[t]mp|[U]sers|[o]pt|[s]rv)/\w")
 REGISTRY_HOST = re.compile(r"p[y]pi\.org|python[h]osted|anacond[a]\.org|np[m]js")
 
 Violation = tuple[int, str]  # line, what is wrong

@@ -521,9 +521,9 @@ def check_range(
     """
     bounds = []
     if low is not None:
-        bounds.append(f"at least {low:g}" if low_inclusive else f"greater than {low:g}")
+        bounds.append(f"of at least {low:,}" if low_inclusive else f"greater than {low:,}")
     if high is not None:
-        bounds.append(f"at most {high:g}" if high_inclusive else f"less than {high:g}")
+        bounds.append(f"at most {high:,}" if high_inclusive else f"less than {high:,}")
     kind = "whole number" if integer else "number"
     expected = f"a {kind}" + (f" {' and '.join(bounds)}" if bounds else "")
 

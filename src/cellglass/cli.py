@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,24 +45,54 @@ class ListCommand(TyperCommand):
 def repeat_options(args: Sequence[str]) -> Iterator[str]:
     """Turn ``--n-latent 10 50`` into ``--n-latent 10 --n-latent 50``.
 
-    A list ends at the next option, and at a word with a dot or a path separator in it or
-    one that names something on disk: no loss or number is written so, but a matrix is, and
-    it may stand behind a list.
+    A list ends at the next option, and at a word that can be none of its values but a
+    matrix: one with a dot or a path separator in it, or with the name of something on disk
+    that is no number and no loss.
     """
-    option = None
-    first = True
+    option, first = None, False
     for word in args:
+        name, equals, _ = word.partition("=")
         if word.startswith("-") and word != "-":
-            option, first = (word if word in LISTS else None), True
+            option, first = (name if name in LISTS else None), not equals
             yield word
         elif option is None or first:
             first = False
             yield word
-        elif any(mark in word for mark in "./\\") or Path(word).exists():
+        elif _is_path(word):
             option = None
             yield word
         else:
             yield from (option, word)
+
+
+def _is_path(word: str) -> bool:
+    if any(mark in word for mark in "./\\"):
+        return True
+    if word.isdigit() or not Path(word).exists():
+        return False
+    from cellglass.losses import LOSSES
+
+    return word not in LOSSES
+
+
+def whole_numbers(option: str, words: Sequence[str]) -> list[int]:
+    """Read the values of a list option.
+
+    Raises
+    ------
+    InputError
+        If a word is not a whole number.
+    """
+    for word in words:
+        if not word.lstrip("+-").isdigit():
+            values = word.replace(",", " ").split()
+            remedy = (
+                f"; separate the values by spaces: {option} {' '.join(values)}"
+                if len(values) > 1
+                else f", such as {option} 10 50"
+            )
+            raise InputError(f"{option} is {word!r}; expected whole numbers{remedy}.")
+    return [int(word) for word in words]
 
 
 class Input(StrEnum):
@@ -84,7 +115,7 @@ Overwrite = Annotated[
     typer.Option("--overwrite", help="Replace an earlier report in the output folder."),
 ]
 NLatent = Annotated[
-    list[int],
+    list[str],  # read by whole_numbers, whose message is the better one
     typer.Option(help="Dimensions of the bottleneck, one or several.", metavar="N [N ...]"),
 ]
 LossNames = Annotated[
@@ -151,7 +182,7 @@ def compare(
         str | None,
         typer.Option(help="Known classes: a text file, one a line, or a column of obs."),
     ] = None,
-    n_latent: NLatent = [10, 50],  # noqa: B006
+    n_latent: NLatent = ["10", "50"],  # noqa: B006
     loss: LossNames = ["mse", "nonzero_mse"],  # noqa: B006
     seeds: Seeds = 1,
     n_hidden: NHidden = 100,
@@ -175,8 +206,10 @@ def compare(
     Trains an autoencoder for every pair of --n-latent and --loss and writes report.html,
     results.json, metrics.csv, figures/, embedding.h5ad and models/ to the output folder.
     """
+    with _exits():
+        sizes = whole_numbers("--n-latent", n_latent)
     options = {
-        "n_latent": n_latent, "loss": loss, "seeds": seeds, "n_hidden": n_hidden,
+        "n_latent": sizes, "loss": loss, "seeds": seeds, "n_hidden": n_hidden,
         "n_layers": n_layers, "max_epochs": max_epochs, "batch_size": batch_size,
         "learning_rate": learning_rate, "validation_fraction": validation_fraction,
         "n_clusters": n_clusters, "input": input.value, "random_state": random_state,
@@ -185,7 +218,10 @@ def compare(
     def read_matrix() -> AnnData:
         from cellglass.read import read
 
-        return read(matrix, labels=labels)
+        adata = read(matrix, labels=labels)
+        if labels is None and "label" in adata.obs:
+            del adata.obs["label"]  # no labels were asked for
+        return adata
 
     _compare(
         read_matrix, output, options, overwrite=overwrite, quiet=quiet, open_page=open_page
@@ -278,7 +314,10 @@ def _blood_cells() -> AnnData:
         reduced = scanpy.datasets.pbmc68k_reduced()
         adata = reduced.raw.to_adata()
     adata.obs["label"] = reduced.obs["bulk_labels"].astype(str).to_numpy()
-    adata.uns[SOURCE_KEY] = {"matrix": "pbmc68k_reduced (scanpy)", "labels": "bulk_labels"}
+    adata.uns[SOURCE_KEY] = {
+        "matrix": "pbmc68k_reduced (scanpy)", "labels": "bulk_labels",
+        "command": "cellglass demo",
+    }  # fmt: skip
     return adata
 
 
@@ -287,7 +326,9 @@ def _simulated(random_state: int) -> AnnData:
     from cellglass.simulate import simulate as draw
 
     adata = draw(random_state=random_state)
-    adata.uns[SOURCE_KEY] = {"matrix": "simulated cells", "labels": "groups"}
+    adata.uns[SOURCE_KEY] = {
+        "matrix": "simulated cells", "labels": "groups", "command": "cellglass demo --simulated"
+    }  # fmt: skip
     return adata
 
 
@@ -332,6 +373,9 @@ def _exits() -> Iterator[None]:
     except TrainingError as error:
         _print_error(str(error))
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _print_error("Interrupted; nothing was written.")
+        raise typer.Exit(130) from None
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         _print_error(f"{error.strerror or error}{place}. Nothing was written.")
@@ -404,4 +448,7 @@ def _print_closing_table(comparison: Comparison, page: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of few characters is no failure
+            stream.reconfigure(errors="replace")
     sys.exit(app())

@@ -28,7 +28,7 @@ from cellglass.errors import InputError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
 from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
-from cellglass.metrics import squared_errors
+from cellglass.metrics import fraction_zero, mean_at_zeros, squared_errors, total_variance
 from cellglass.neighbors import nearest_neighbors
 from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
@@ -85,7 +85,7 @@ class Settings:
             check_range("n_clusters", self.n_clusters, low=1, high=n_cells, integer=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """All runs of a grid, the baselines, and what they share.
 
@@ -101,6 +101,8 @@ class Comparison:
         Of the matrix's rows and columns.
     fraction_zero
         Share of zero entries.
+    total_variance
+        Sum of the variances of all genes, after preprocessing.
     constant
         Genes and cells without information.
     labels
@@ -124,6 +126,7 @@ class Comparison:
     cell_names: Sequence[str]
     gene_names: Sequence[str]
     fraction_zero: float
+    total_variance: float
     constant: ConstantGenes
     labels: pd.Categorical[str] | None
     is_validation: np.ndarray
@@ -133,6 +136,12 @@ class Comparison:
     original_maps: Maps
     baselines: tuple[Baseline, ...]
     runs: tuple[Evaluation, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison of {len(self.runs)} autoencoders on {len(self.cell_names):,} cells × "
+            f"{len(self.gene_names):,} genes: {', '.join(run.name for run in self.runs)}"
+        )
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -255,7 +264,10 @@ def compare(
     adata = _as_anndata(data)
     check_matrix(adata.X, name="the matrix")
     settings.check(*adata.shape)
-    if labels is None and "label" in adata.obs:
+    source = dict(adata.uns.get(SOURCE_KEY, {}))
+    if labels is not None:
+        source["labels"] = labels
+    elif "label" in adata.obs:
         labels = "label"
     classes = None if labels is None else labels_of(adata, labels)
     preprocessor = Preprocessor.fit(adata.X, input=input)
@@ -270,7 +282,8 @@ def compare(
         labels=None if classes is None else np.asarray(classes.codes),
         n_clusters=k, neighbors=neighbors, random_state=random_state,
     )  # fmt: skip
-    original = judge(X, reference)
+    original = judge(X, reference, neighbors=neighbors)
+    spread = total_variance(X)
     stage.advance()
     baselines = []
     for size in settings.n_latent:
@@ -283,14 +296,15 @@ def compare(
         runs.append(
             _evaluate_run(
                 X, rows, name, size, seed, settings, is_validation, reference,
-                original_maps, epochs.advance,
+                original_maps, spread, epochs.advance,
             )
         )  # fmt: skip
         stage.advance()
     return Comparison(
         settings=settings, preprocessor=preprocessor,
-        source=dict(adata.uns.get(SOURCE_KEY, {})), cell_names=tuple(adata.obs_names),
-        gene_names=tuple(adata.var_names), fraction_zero=_fraction_zero(X),
+        source=source, cell_names=tuple(adata.obs_names),
+        gene_names=tuple(adata.var_names), fraction_zero=fraction_zero(X),
+        total_variance=spread,
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
         n_clusters=k, n_clusters_from=k_from, original=original,
         original_maps=original_maps, baselines=tuple(baselines), runs=tuple(runs),
@@ -330,6 +344,7 @@ def _evaluate_run(
     is_validation: np.ndarray,
     reference: Reference,
     original_maps: Maps,
+    spread: float,
     on_epoch: Callable[[], None],
 ) -> Evaluation:
     key = jax.random.fold_in(jax.random.key(settings.random_state), seed)
@@ -367,8 +382,8 @@ def _evaluate_run(
         reconstruction_maps=project(coordinates, random_state=random_state).aligned_to(
             original_maps
         ),
-        variance_kept=_ratio(total_variance(X_hat), total_variance(X)),
-        mean_at_zeros=_mean_at_zeros(X, X_hat),
+        variance_kept=total_variance(X_hat) / spread if spread > 0 else None,
+        mean_at_zeros=mean_at_zeros(X, X_hat),
     )
 
 
@@ -433,36 +448,6 @@ def _dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.cs
     if isinstance(X, np.ndarray) or X.shape[0] * X.shape[1] * 4 > DENSE_BUDGET_BYTES:
         return X
     return X.toarray()
-
-
-def _fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
-    nonzero = np.count_nonzero(X) if isinstance(X, np.ndarray) else X.nnz
-    return 1 - nonzero / (X.shape[0] * X.shape[1])
-
-
-def total_variance(X: np.ndarray | sparse.csr_matrix) -> float:
-    """Sum of the variances of all genes, in float64."""
-    if isinstance(X, np.ndarray):
-        return float(X.var(axis=0, dtype=np.float64).sum())
-    X = X.astype(np.float64)
-    mean = np.asarray(X.mean(axis=0))
-    return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole > 0 else None
-
-
-def _mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray) -> float | None:
-    n_cells, n_genes = X.shape
-    if isinstance(X, np.ndarray):
-        n_zero = X.size - np.count_nonzero(X)
-        total = np.sum(X_hat, where=X == 0, dtype=np.float64)
-    else:
-        n_zero = n_cells * n_genes - X.nnz
-        expressed = X.astype(bool).multiply(X_hat).sum(dtype=np.float64)
-        total = X_hat.sum(dtype=np.float64) - expressed
-    return float(total / n_zero) if n_zero else None
 
 
 class _Stage:

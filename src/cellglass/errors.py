@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions for a user's mistake and for a training that failed."""
 
 
 class InputError(ValueError):

@@ -47,16 +47,16 @@ class Clustering:
     ----------
     clusters
         Cluster of every cell, from 0, the largest first, shape (n_cells,).
-    ari, nmi
-        Agreement with the labels; None without labels.
+    agreement
+        Agreement with the labels by every score of ``metrics.AGREEMENT``, by its name; None
+        without labels.
     silhouette
         Mean silhouette of the clusters in the space they were found in; None where it is
         not defined.
     """
 
     clusters: np.ndarray
-    ari: float | None
-    nmi: float | None
+    agreement: dict[str, float | None]
     silhouette: float | None
 
     @property
@@ -87,7 +87,11 @@ class Space:
 
 
 def judge(
-    X: np.ndarray | sparse.csr_matrix, reference: Reference, *, find_clusters: bool = True
+    X: np.ndarray | sparse.csr_matrix,
+    reference: Reference,
+    *,
+    neighbors: np.ndarray | None = None,
+    find_clusters: bool = True,
 ) -> Space:
     """Cluster a space and score it.
 
@@ -99,10 +103,13 @@ def judge(
         Cells in the space, shape (n_cells, n_dimensions).
     reference
         What to judge against.
+    neighbors
+        Nearest neighbours in the space, shape (n_cells, n_neighbors), if they are known.
     find_clusters
         Whether clusters are looked for.
     """
-    neighbors = nearest_neighbors(X)
+    if neighbors is None:
+        neighbors = nearest_neighbors(X)
     seed = reference.random_state
     partitions: dict[str, np.ndarray] = {}
     if find_clusters:
@@ -131,7 +138,7 @@ def _score(
         name: None if labels is None else score(labels, clusters)
         for name, score in AGREEMENT.items()
     }
-    return Clustering(clusters, silhouette=silhouette, **agreement)
+    return Clustering(clusters, agreement, silhouette)
 
 
 def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:

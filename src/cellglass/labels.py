@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+MANY_CLASSES = 50
+"""Up to this many classes, nothing is said against classes of one cell."""
+
 
 def read_labels(
     adata: AnnData, labels: str | os.PathLike[str], matrix: Path
@@ -83,12 +86,13 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
     InputError
         If there is no such column, or a label in it is missing.
     """
-    if column not in adata.obs:
+    if not isinstance(column, str) or column not in adata.obs:
         columns = list(map(str, adata.obs.columns))
+        close = suggest(str(column), columns)
         raise InputError(
             f"labels={column!r} is not a column of obs (its columns: "
-            f"{', '.join(map(repr, columns)) or 'none'}).{suggest(column, columns)} Give the "
-            "name of a column with one label for every cell."
+            f"{', '.join(map(repr, columns)) or 'none'}).{close} Give the name "
+            "of a column with one label for every cell."
         )
     return _as_categorical(_labels_in_column(adata, column, f"The column {column!r} of obs"))
 
@@ -97,7 +101,14 @@ def _as_categorical(found: list[str]) -> pd.Categorical[str]:
     import pandas as pd
 
     found = _plain_whole_numbers(found)
-    return pd.Categorical(found, categories=sorted(set(found), key=_natural_key(found)))
+    names = sorted(set(found), key=_natural_key(found))
+    if len(names) > max(MANY_CLASSES, len(found) / 2):
+        raise InputError(
+            f"There are {len(names):,} different labels for {len(found):,} cells (such "
+            f"as {names[0]!r} and {names[-1]!r}), so they look like names of cells; "
+            "expected classes of several cells each. Give another column or file."
+        )
+    return pd.Categorical(found, categories=names)
 
 
 def _labels_in_column(adata: AnnData, column: str, name: str) -> list[str]:

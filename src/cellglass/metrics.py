@@ -104,6 +104,41 @@ def squared_errors(
     return SquaredErrors(nonzero, zero, n_nonzero, n_genes)
 
 
+def fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
+    """Share of zero entries of a matrix (n_cells, n_genes)."""
+    nonzero = np.count_nonzero(X) if isinstance(X, np.ndarray) else X.nnz
+    return 1 - nonzero / (X.shape[0] * X.shape[1])
+
+
+def total_variance(X: np.ndarray | sparse.csr_matrix) -> float:
+    """Sum of the variances of all genes of a matrix (n_cells, n_genes), in float64."""
+    if isinstance(X, np.ndarray):
+        return float(X.var(axis=0, dtype=np.float64).sum())
+    X = X.astype(np.float64)
+    mean = np.asarray(X.mean(axis=0))
+    return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
+
+
+def mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray) -> float | None:
+    """Mean of what is predicted where the original is zero; None if it is nowhere.
+
+    Parameters
+    ----------
+    X
+        Preprocessed values, shape (n_cells, n_genes), dense or CSR without explicit zeros.
+    X_hat
+        Their reconstruction, same shape, dense.
+    """
+    if isinstance(X, np.ndarray):
+        n_zero = X.size - np.count_nonzero(X)
+        total = np.sum(X_hat, where=X == 0, dtype=np.float64)
+    else:
+        n_zero = X.shape[0] * X.shape[1] - X.nnz
+        expressed = X.astype(bool).multiply(X_hat).sum(dtype=np.float64)
+        total = X_hat.sum(dtype=np.float64) - expressed
+    return float(total / n_zero) if n_zero else None
+
+
 def silhouettes(
     X: np.ndarray | sparse.csr_matrix,
     partitions: Sequence[np.ndarray],

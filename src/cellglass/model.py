@@ -77,6 +77,11 @@ class Model:
         return reconstruct(self.network, on_device(self._preprocess(X)))
 
     def _preprocess(self, X: np.ndarray | sparse.csr_matrix) -> Any:
+        if not (isinstance(X, np.ndarray) or sparse.issparse(X)):
+            raise InputError(
+                f"The cells are given as {type(X).__name__}; expected a NumPy array or a "
+                "SciPy sparse matrix, such as adata.X, with the genes of model.genes."
+            )
         if X.ndim != 2 or X.shape[1] != len(self.genes):
             raise InputError(
                 f"The matrix has shape {X.shape}, but the model was trained on "

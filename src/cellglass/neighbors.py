@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+CHUNK = 1024
 N_NEIGHBORS = 15
 """Neighbours of a cell in graphs and neighbourhood scores: scanpy's default."""
 
@@ -72,7 +73,14 @@ def shared_neighbor_graph(neighbors: np.ndarray) -> sparse.csr_matrix:
     n_cells, n_neighbors = neighbors.shape
     near = _adjacency(neighbors)
     around = near + sparse.identity(n_cells, format="csr")
-    shared = (around @ around.T).multiply((near + near.T) > 0).tocsr()
+    linked = ((near + near.T) > 0).astype(np.float64)
+    shared = sparse.vstack(
+        [  # in parts: where many cells share one neighbour, the whole product is dense
+            (around[i : i + CHUNK] @ around.T).multiply(linked[i : i + CHUNK])
+            for i in range(0, n_cells, CHUNK)
+        ],
+        format="csr",
+    )
     shared.data = shared.data / (2 * (n_neighbors + 1) - shared.data)
     return shared
 

@@ -20,12 +20,12 @@ dropout hits every count with the same probability, not the more the lower its m
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellglass.errors import InputError
+from cellglass.folders import exchange, scratch_beside
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -259,28 +259,16 @@ def write_simulation(adata: "AnnData", out: Path, overwrite: bool = False) -> Pa
         )
     out = Path(out)
     _check_target(out, overwrite)
-    # Inside a folder that exists, beside one that does not: either way on the disk where
-    # the files will stay, as a rename cannot cross from one disk to another.
-    home = out if out.is_dir() else out.parent
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        holding = TemporaryDirectory(dir=home, prefix=".cellglass-")
-    except OSError as error:
-        raise InputError(
-            f"The folder {out} cannot be made: {error.strerror} ({error.filename}). Choose "
-            "a place where you may write, such as a folder in your home folder."
-        ) from error
-    with holding:
+    with scratch_beside(out) as scratch:
         # The temporary folder is private to the user; a folder made in it is not.
-        fresh = Path(holding.name, "fresh")
+        fresh = scratch / "fresh"
         fresh.mkdir()
         np.save(fresh / "counts.npy", np.asarray(adata.X, dtype=np.float32))
         labels = "".join(f"{label}\n" for label in adata.obs["label"])
         (fresh / "labels.txt").write_text(labels, encoding="utf-8", newline="\n")
         adata.write_h5ad(fresh / "truth.h5ad", compression="lzf")
         if out.is_dir():
-            for name in FILES:
-                (fresh / name).replace(out / name)
+            exchange(out, fresh, FILES, scratch)
         else:
             fresh.rename(out)
     return out

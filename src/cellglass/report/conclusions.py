@@ -50,12 +50,35 @@ def conclude(summary: Summary) -> list[dict[str, Any]]:
             "answer": " ".join(sentences),
             "evidence": evidence,
         }
-        for question, sentences, evidence in found
+        for question, sentences, evidence in (_hedged(summary, *item) for item in found)
     ]
 
 
-SMOOTHED, INFLATED = 0.95, 1.05
-"""Shares of the original's variance below and above which a reconstruction is called so."""
+FEW_SEEDS = 4
+"""With fewer seeds than this, headlines say how few they rest on."""
+
+
+def _hedged(
+    summary: Summary, question: str, sentences: list[str], evidence: dict[str, Any]
+) -> Conclusion:
+    """Let a headline that says what was found also say on how few seeds it rests."""
+    seeds = summary["settings"]["seeds"]
+    if seeds < FEW_SEEDS and any(_has_verdict(value) for value in evidence.values()):
+        few = "In this one run, " if seeds == 1 else f"Over only {seeds} seeds, "
+        sentences = [few + sentences[0][0].lower() + sentences[0][1:], *sentences[1:]]
+    return question, sentences, evidence
+
+
+def _has_verdict(evidence: Any) -> bool:
+    """Whether something was compared."""
+    if not isinstance(evidence, dict):
+        return False
+    return "verdict" in evidence or any(_has_verdict(value) for value in evidence.values())
+
+
+SMOOTHED = 0.95
+"""Share of the original's variance below which a reconstruction is called smoothed."""
+HALF = 0.5
 
 Conclusion = tuple[str, list[str], dict[str, Any]]
 
@@ -129,81 +152,75 @@ def _latent_size(summary: Summary) -> Conclusion:
     for loss in _main_first(summary):
         kind = summary["settings"]["loss_scored_by"][loss]
         contrasts = {}
-        for name in (kind, f"{kind}_validation"):
-            path = _reconstruction(name)
+        for cells in ("", "_train", "_validation"):
+            path = _reconstruction(kind + cells)
             before = values(summary, loss, small, *path)
             after = values(summary, loss, large, *path)
             if before and after:
-                contrasts[name] = Contrast(before, after, is_error=True)
-        if kind not in contrasts:
+                contrasts[cells] = Contrast(before, after, is_error=True)
+        if not contrasts:
             continue
-        further = (large - small) / (summary["dataset"]["n_genes"] - small)
-        by_any = further if kind == "mse_all" else None
-        everywhere, held_out = contrasts[kind], contrasts.get(f"{kind}_validation")
-        if not sentences:
-            sentences.append(_short_on_size(everywhere, held_out))
+        everywhere, trained = contrasts[""], contrasts["_train"]
+        held_out = contrasts.get("_validation")
+        short = _short_on_size(trained, held_out).format(small=small, large=large, loss=loss)
+        sentences += [] if sentences else [short]
         sentences.append(
             f"Trained with {loss} and widened from {small} to {large} latent dimensions, the "
             f"network's MSE over {ENTRIES[kind]} {everywhere.moves()}."
         )
         if held_out:
-            sentences.append(f"On held-out cells it {held_out.moves()}.")
-            sentences += _generalises(everywhere, held_out, by_any)
-        evidence[loss] = {name: c.evidence for name, c in contrasts.items()}
+            sentences.append(
+                f"On the cells it was trained on it {trained.moves()}; on held-out cells it "
+                f"{held_out.moves()}."
+            )
+        sentences += _what_follows(trained, held_out)
+        evidence[loss] = {kind + cells: c.evidence for cells, c in contrasts.items()}
         evidence[loss]["n_latent"] = [small, large]
-        evidence[loss]["fall_by_any_directions"] = by_any
+    if not sentences:
+        sentences.append("No error could be computed, so this run cannot tell.")
     if len(sizes) > 2:
         sentences.append("Sizes in between are in the table and in the figure.")
     return question, sentences, evidence
 
 
-CLEARLY_MORE = 1.25
-"""How many times the share of arbitrary directions a fall must be to speak of structure."""
 ENTRIES = {"mse_all": "all entries", "mse_nonzero": "the non-zero entries"}
 
 
-def _short_on_size(everywhere: Contrast, held_out: Contrast | None) -> str:
-    if everywhere.verdict == "higher":
-        return "The larger latent space reconstructs worse."
-    if everywhere.verdict == "none":
-        return "No difference in error was found between the latent sizes."
-    if held_out is None:
+def _short_on_size(trained: Contrast, held_out: Contrast | None) -> str:
+    """Name the verdicts on the cells trained on and on those held out."""
+    step = "From {small} to {large} dimensions ({loss}) "
+    if held_out is not None and trained.verdict != held_out.verdict:
+        fate = {"lower": "gets better", "higher": "gets worse", "none": "stays as it was"}
         return (
-            "The larger latent space reconstructs better; on new cells, this run cannot tell."
+            f"{step}the reconstruction of the training cells {fate[trained.verdict]}, that of "
+            f"cells never trained on {fate[held_out.verdict]}."
         )
-    return {
-        "lower": "The larger latent space reconstructs better, cells it never saw included.",
-        "none": "The larger latent space reconstructs its training cells better, but not "
-        "cells it never saw.",
-        "higher": "The larger latent space reconstructs its training cells better, but cells "
-        "it never saw worse.",
-    }[held_out.verdict]
+    if trained.verdict == "none":
+        return f"{step}no difference in error was found."
+    change = "gets better" if trained.verdict == "lower" else "gets worse"
+    cells = (
+        "; for new cells, this run cannot tell." if held_out is None else ", of new cells too."
+    )
+    return f"{step}the reconstruction {change}{cells}"
 
 
-def _generalises(
-    everywhere: Contrast, held_out: Contrast, by_any_directions: float | None
-) -> Iterator[str]:
-    """Say what it means for the cells that were held out.
+def _what_follows(trained: Contrast, held_out: Contrast | None) -> Iterator[str]:
+    """Say what the two kinds of cells tell together.
 
-    A lower error on them is no proof of structure: the encoder sees them, and directions
-    in which nothing but noise varies evenly also carry their share of it. Of the variance
-    that n_latent of n_genes directions leave, m further ones, whichever they are, carry
-    m / (n_genes − n_latent) on average.
+    A lower error on held-out cells is no proof of structure: the encoder sees them, and
+    every direction that it passes on, also one of mere noise, carries a part of them.
     """
-    if everywhere.verdict == "lower" and held_out.verdict != "lower":
-        yield "So what the wider layer adds is noise of single cells that it has stored."
-    elif everywhere.verdict == "lower" and by_any_directions is not None:
-        fall = 1 - mean(held_out.after) / mean(held_out.before)
+    if held_out and trained.verdict == "lower" and held_out.verdict != "lower":
         yield (
-            "The encoder sees held-out cells too, so as many further directions, whichever "
-            f"they are, would lower that error by about {percent(by_any_directions)}; "
-            + (
-                "this is more, a sign of further structure."
-                if fall > CLEARLY_MORE * by_any_directions
-                else "this is not clearly more, so it is no sign of further structure."
-            )
+            "So the wider layer fits its training cells more closely without describing new "
+            "ones better."
         )
-    elif everywhere.verdict == "higher":
+    elif held_out and trained.verdict == held_out.verdict == "lower":
+        yield (
+            "A wider layer also passes on more of the noise of the cells it encodes, held-out "
+            "ones included, so a lower error alone does not show that there is more structure."
+        )
+    elif trained.verdict == "higher":
         yield (
             "A wider layer can represent all that a narrower one can, so this is a matter of "
             "training: more epochs or another learning rate may turn it round."
@@ -216,7 +233,12 @@ def _reconstructions(summary: Summary) -> Conclusion:
         f"How do the reconstructions compare with the original ({loss}, {size} latent "
         "dimensions)?"
     )
+    spread = summary["original"]["variance_by_entry"]
+    errors = values(summary, loss, size, "reconstruction", "mse_all")
+    if not spread or not errors:
+        return question, ["The original does not vary, so there is nothing to compare."], {}
     kept = values(summary, loss, size, "reconstruction", "variance_kept")
+    explained = 1 - mean(errors) / spread
     neighbors = values(summary, loss, size, "reconstruction", "neighbors_preserved")
     axes = [
         sum(run["maps"]["reconstruction"]["pca_variance_ratio"])
@@ -224,71 +246,64 @@ def _reconstructions(summary: Summary) -> Conclusion:
         if run["loss"] == loss and run["n_latent"] == size
     ]
     axes_before = sum(summary["original"]["maps"]["pca_variance_ratio"])
-    sentences = []
-    separation = None
+    dataset = summary["dataset"]
+    chance = dataset["n_neighbors"] / max(1, dataset["n_cells"] - 1)
     evidence: dict[str, Any] = {
         "variance_kept": list(kept),
+        "variance_explained": explained,
         "neighbors_preserved": list(neighbors),
+        "neighbors_by_chance": chance,
         "pca_variance_ratio": {"original": axes_before, "reconstruction": axes},
     }
-    if kept:
-        what = "hardly any of the spread between cells is lost"
-        if mean(kept) < SMOOTHED:
-            what = (
-                "what the bottleneck leaves out, noise of single cells and whatever structure "
-                "was not learnt, is gone"
-            )
-        elif mean(kept) > INFLATED:
-            what = "more spread is predicted than there is"
-        sentences.append(
-            f"The reconstruction has {percent(mean(kept))} of the original's total variance: "
-            f"{what}."
-        )
-    axes_now = mean(axes)
-    sentences.append(
-        f"Two principal axes show {percent(axes_now)} of its variance, against "
-        f"{percent(axes_before)} of the original's, so its PCA map "
+    sentences = [
+        f"The reconstruction has {percent(mean(kept))} of the original's total variance and "
         + (
-            "shows far more of what there is to see."
-            if axes_now > 1.5 * axes_before
-            else "shows about as much of what there is to see."
-            if axes_now > axes_before / 1.5
-            else "shows less of what there is to see."
-        )
-    )
+            f"explains {percent(explained)} of it: what the bottleneck leaves out, noise of "
+            "single cells and whatever structure was not learnt, is gone."
+            if explained > 0
+            else "explains none of it: the mean of every gene would be closer to the original."
+        ),
+        f"Two principal axes show {percent(mean(axes))} of its variance, against "
+        f"{percent(axes_before)} of the original's.",
+    ]
+    separation = None
     after = values(summary, loss, size, "reconstruction", "label_silhouette")
     before = summary["original"]["label_silhouette"]
     if after and before is not None:
         contrast = Contrast((before,), after, is_error=False)
         evidence["label_silhouette"] = contrast.evidence
         separation = contrast.verdict
-        sentences.append(f"The silhouette of the labels in it {contrast.moves()}.")
-    chance = summary["dataset"]["n_neighbors"] / max(1, summary["dataset"]["n_cells"] - 1)
+        sentences.append(f"The silhouette of the labels {contrast.moves()}.")
+    same = mean(neighbors)
     sentences.append(
-        f"A cell keeps {percent(mean(neighbors))} of its {summary['dataset']['n_neighbors']} "
-        f"nearest neighbours ({percent(chance)} would be chance), so "
-        + (
-            "neighbourhoods within groups are preserved as well."
-            if mean(neighbors) > 0.5
-            else "the t-SNE map of the reconstruction shows groups, but not who was whose "
-            "neighbour within them."
-        )
+        f"A cell keeps {percent(same)} of its {dataset['n_neighbors']} nearest neighbours "
+        f"({percent(chance)} would be chance), so its t-SNE map shows "
+        f"{_how_much(same, chance)} of the original's neighbourhoods."
     )
-    evidence["neighbors_by_chance"] = chance
-    return question, [_short_on_reconstruction(kept, separation), *sentences], evidence
+    short = _short_on_reconstruction(explained, mean(kept), separation)
+    return question, [short, *sentences], evidence
 
 
-def _short_on_reconstruction(kept: tuple[float, ...], separation: str | None) -> str:
-    """Name the fate of the spread between cells, and of the classes."""
-    looks = "a copy of the original"
-    if kept and mean(kept) < SMOOTHED:
+def _how_much(share: float, chance: float) -> str:
+    """Name a share of kept neighbours between chance and all."""
+    if share < 2 * chance:
+        return "hardly anything"
+    return "most" if share > HALF else "only a part"
+
+
+def _short_on_reconstruction(explained: float, kept: float, separation: str | None) -> str:
+    """Name what became of the values, and of the classes."""
+    looks = "close to the original"
+    if explained <= 0:
+        looks = "further from the original than the mean of every gene is"
+    elif kept < SMOOTHED:
         looks = "a smoothed original"
-    elif kept and mean(kept) > INFLATED:
-        looks = "a distorted original, spread wider than the cells are"
+    elif explained < HALF:
+        looks = "spread like the original, but explains less than half of it"
     classes = {
-        "higher": " in which the known classes stand further apart",
-        "lower": " in which the known classes lie closer together",
-        "none": " in which the known classes are separated as they were",
+        "higher": "; the known classes stand further apart in it",
+        "lower": "; the known classes lie closer together in it",
+        "none": "; the known classes are separated in it as they were",
         None: "",
     }[separation]
     return f"The reconstruction is {looks}{classes}."
@@ -302,17 +317,23 @@ def _latent_spaces(summary: Summary) -> Conclusion:
     )
     if summary["dataset"]["n_labels"] is None:
         return question, *_latent_spaces_without_labels(summary, loss, sizes)
+    if summary["dataset"]["n_labels"] == 1:
+        return question, ["All cells have one label, which no clustering can miss."], {}
     k_from = summary["dataset"]["n_clusters_from"]
     told = " (told the number of classes)" if k_from == "labels" else ""
     sentences = []
     evidence: dict[str, Any] = {"kmeans_ari": {}, "leiden_ari": {}, "label_silhouette": {}}
-    original = summary["original"]["clustering"]["kmeans"]["ari"]
-    by_size = {n: values(summary, loss, n, "clustering", "kmeans", "ari") for n in sizes}
-    small = Contrast((original,), by_size[sizes[0]], is_error=False)
-    evidence["kmeans_ari"][f"original_to_{sizes[0]}"] = small.evidence
+    against = {}
+    for method in METHODS:
+        path = ("clustering", method, "ari")
+        original = summary["original"]["clustering"][method]["ari"]
+        contrast = Contrast((original,), values(summary, loss, sizes[0], *path), is_error=False)
+        evidence[f"{method}_ari"][f"original_to_{sizes[0]}"] = contrast.evidence
+        against[method] = contrast
     sentences.append(
         f"From the original to the {loss} latent space of {sizes[0]} dimensions, the "
-        f"agreement of k-means{told} with the labels (ARI) {small.moves()}."
+        f"agreement of k-means{told} with the labels (ARI) {against['kmeans'].moves()}, that "
+        f"of Leiden {against['leiden'].moves()}."
     )
     silhouettes = {n: values(summary, loss, n, "label_silhouette") for n in sizes}
     before = summary["original"]["label_silhouette"]
@@ -320,34 +341,39 @@ def _latent_spaces(summary: Summary) -> Conclusion:
         contrast = Contrast((before,), silhouettes[sizes[0]], is_error=False)
         evidence["label_silhouette"][f"original_to_{sizes[0]}"] = contrast.evidence
         sentences.append(f"The silhouette of the labels {contrast.moves()}.")
-    for method, name in (("kmeans", "k-means"), ("leiden", "Leiden")):
+    for method, name in METHODS.items():
         if len(sizes) == 1:
             break
+        path = ("clustering", method, "ari")
         contrast = Contrast(
-            values(summary, loss, sizes[0], "clustering", method, "ari"),
-            values(summary, loss, sizes[-1], "clustering", method, "ari"),
+            values(summary, loss, sizes[0], *path), values(summary, loss, sizes[-1], *path),
             is_error=False,
-        )
+        )  # fmt: skip
         evidence[f"{method}_ari"][f"{sizes[0]}_to_{sizes[-1]}"] = contrast.evidence
         start = f"From {sizes[0]} to {sizes[-1]} dimensions the ARI of {name}"
         sentences.append(f"{start} {contrast.moves()}.")
-    short = {
-        "higher": "k-means finds the known classes better in the latent space than in the "
-        "original",
-        "lower": "k-means finds the known classes worse in the latent space than in the "
-        "original",
-        "none": "k-means finds the known classes as well in the latent space as in the "
-        "original",
-    }[small.verdict]
-    which = "only one size was trained"
-    if len(sizes) > 1:
-        which = _which_size(evidence, sizes)
+    verdicts = {against[method].verdict for method in METHODS}
+    if verdicts == {"none"}:
+        short = "The known classes are found as well in the latent space as in the original"
+    elif verdicts <= {"higher", "none"}:
+        short = "The known classes are found better in the latent space than in the original"
+    elif verdicts <= {"lower", "none"}:
+        short = "The known classes are found worse in the latent space than in the original"
+    else:
+        short = (
+            "k-means and Leiden disagree on whether the known classes are found better in the "
+            "latent space or in the original"
+        )
+    which = _which_size(evidence, sizes) if len(sizes) > 1 else "only one size was trained"
     return question, [f"{short}; {which}.", *sentences], evidence
+
+
+METHODS = {"kmeans": "k-means", "leiden": "Leiden"}
 
 
 def _which_size(evidence: dict[str, Any], sizes: Sequence[int]) -> str:
     step = f"{sizes[0]}_to_{sizes[-1]}"
-    verdicts = {evidence[f"{method}_ari"][step]["verdict"] for method in ("kmeans", "leiden")}
+    verdicts = {evidence[f"{method}_ari"][step]["verdict"] for method in METHODS}
     if verdicts == {"no difference"}:
         return f"{sizes[0]} or {sizes[-1]} dimensions make no difference to the clusters"
     if verdicts <= {"higher", "no difference"}:
@@ -360,17 +386,18 @@ def _which_size(evidence: dict[str, Any], sizes: Sequence[int]) -> str:
 def _latent_spaces_without_labels(
     summary: Summary, loss: str, sizes: Sequence[int]
 ) -> tuple[list[str], dict[str, Any]]:
-    sentences = [
-        "Without labels there is no truth to hold clusters against.",
-        "What can be said is how compact they are and how much of the original's "
-        "neighbourhoods remains.",
-    ]
+    sentences = ["Without labels there is no truth to hold clusters against."]
     evidence: dict[str, Any] = {"kmeans_silhouette": {}, "neighbors_preserved": {}}
     before = summary["original"]["clustering"]["kmeans"]["silhouette"]
     after = values(summary, loss, sizes[0], "clustering", "kmeans", "silhouette")
     if before is not None and after:
         contrast = Contrast((before,), after, is_error=False)
         evidence["kmeans_silhouette"][f"original_to_{sizes[0]}"] = contrast.evidence
+        compact = {"higher": "more compact than", "lower": "less compact than"}
+        sentences = [
+            f"The k-means clusters are {compact.get(contrast.verdict, 'as compact as')} in the "
+            "original; whether they are right, only labels could tell."
+        ]
         sentences.append(
             f"From the original to the {loss} latent space of {sizes[0]} dimensions, the "
             f"silhouette of the k-means clusters {contrast.moves()}."
@@ -503,27 +530,26 @@ def _against_pca(summary: Summary) -> Conclusion:
         )
         evidence[str(size)] = {path[-1]: error.evidence}
         text = f"With {size} dimensions, from PCA to {loss}, the MSE {where} {error.moves()}"
-        ari = ("clustering", "kmeans", "ari")
-        before, after = (
-            baseline_values(summary, size, *ari),
-            values(summary, loss, size, *ari),
-        )
-        if before and after:
-            clusters = Contrast(before, after, is_error=False)
-            evidence[str(size)]["kmeans_ari"] = clusters.evidence
-            text += f", and the ARI of k-means {clusters.moves()}"
+        for method, name in METHODS.items():
+            ari = ("clustering", method, "ari")
+            before = baseline_values(summary, size, *ari)
+            after = values(summary, loss, size, *ari)
+            if before and after:
+                clusters = Contrast(before, after, is_error=False)
+                evidence[str(size)][f"{method}_ari"] = clusters.evidence
+                text += f"; the ARI of {name} {clusters.moves()}"
         verdicts.append(error.verdict)
         sentences.append(f"{text}.")
         words, evidence[str(size)]["training"] = _length_of_training(summary, loss, size)
         sentences += words
     if set(verdicts) == {"lower"}:
-        short = f"Yes: its error {where} is lower."
+        short = f"By its error {where}, yes."
     elif "lower" in verdicts:
-        short = f"In part: its error {where} is lower at some sizes only."
+        short = f"By its error {where}, at some sizes only."
     elif set(verdicts) == {"none"}:
-        short = f"No difference was found in the error {where}."
+        short = f"In the error {where}, no difference was found."
     else:
-        short = f"No: its error {where} is not lower at any size."
+        short = f"By its error {where}, no: it is not lower at any size."
     return question, [short, *sentences], evidence
 
 
@@ -538,7 +564,8 @@ def _length_of_training(
     lowest = min(range(len(curve)), key=curve.__getitem__)
     rise = curve[-1] / curve[lowest] - 1 if curve[lowest] > 0 else 0.0
     recent = max(1, len(curve) // 10)
-    fall = 1 - curve[-1] / curve[-1 - recent] if len(curve) > recent else 0.0
+    earlier = curve[-1 - recent] if len(curve) > recent else 0.0
+    fall = 1 - curve[-1] / earlier if earlier > 0 else 0.0
     evidence = {"lowest_epoch": lowest + 1, "rise_since": rise, "recent_fall": fall}
     if rise >= SAME_ERROR:
         return [
@@ -575,10 +602,14 @@ def _certainty(summary: Summary) -> Conclusion:
     sentences = [
         f"Every network was trained {seeds} times, with other first weights and another order "
         "of the cells.",
-        "A difference is reported only where the ranges over seeds do not "
-        "overlap. With "
+        "A difference is reported only where the ranges over seeds do not overlap and the "
+        f"means differ by {percent(SAME_ERROR)} (errors) or {SAME_SCORE} (scores). Between "
+        f"two sets of {seeds} values without any difference, the ranges lie apart by chance in "
+        f"{percent(2 / math.comb(2 * seeds, seeds))} of cases. With "
         f"{size} latent dimensions the MSE over all entries ranges over "
         + " and ".join(f"{percent(s)} of its mean for {loss}" for loss, s in spread.items())
-        + ". The split into training and held-out cells is the same for all.",
+        + ".",
     ]
+    if summary["dataset"]["n_validation"]:
+        sentences.append("The split into training and held-out cells is the same for all.")
     return question, sentences, {"seeds": seeds, "relative_range_mse_all": spread}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 SAME_ERROR = 0.01
-"""With one seed, errors within 1 % of each other are called practically the same."""
+"""Errors within 1 % of each other are called practically the same."""
 SAME_SCORE = 0.02
-"""With one seed, scores on a scale up to 1 that differ by less count as the same."""
+"""Scores on a scale up to 1 that differ by less are called practically the same."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,20 @@ class Contrast:
     def verdict(self) -> str:
         """``lower``, ``higher`` or ``none``: what can be said of after against before.
 
-        With several seeds, no difference is found where the ranges of the two sets of
-        values overlap. With one seed there are no ranges, and a difference counts from
-        1 % for errors and .02 for scores.
+        A difference counts from 1 % for errors and from .02 for scores. With several seeds
+        the ranges of the two sets of values must not overlap either.
         """
-        if self.has_seeds:
-            if max(self.after) < min(self.before):
-                return "lower"
-            return "higher" if min(self.after) > max(self.before) else "none"
-        a, b = self.before[0], self.after[0]
-        same = abs(b - a) < (SAME_ERROR * abs(a) if self.is_error else SAME_SCORE)
-        if same or a == b:
+        a, b = mean(self.before), mean(self.after)
+        if abs(b - a) < (SAME_ERROR * abs(a) if self.is_error else SAME_SCORE) or a == b:
+            return "none"
+        if self.has_seeds and self.overlap:
             return "none"
         return "lower" if b < a else "higher"
+
+    @property
+    def overlap(self) -> bool:
+        """Whether the ranges of the two sets of values share a value."""
+        return max(self.before) >= min(self.after) and max(self.after) >= min(self.before)
 
     @property
     def has_seeds(self) -> bool:
@@ -58,7 +59,7 @@ class Contrast:
         """Change of the mean in words: percent, a factor, or a difference of scores."""
         a, b = mean(self.before), mean(self.after)
         if not self.is_error:
-            return f"{b - a:+.3f}".replace("-", "−")
+            return f"{round(b, 3) - round(a, 3):+.3f}".replace("-", "−")  # of what is shown
         if a <= 0 or b <= 0:
             return f"{b - a:+.3g}".replace("-", "−")
         if b > 2 * a:
@@ -78,8 +79,9 @@ class Contrast:
         """Write values as their mean, with their range if there are several."""
         form = number if self.is_error else score
         text = form(mean(values))
-        if len(values) > 1:
-            text += f" ({form(min(values))} to {form(max(values))})"
+        low, high = form(min(values)), form(max(values))
+        if low != high:
+            text += f" ({low} to {high})"
         return text
 
     def moves(self) -> str:
@@ -88,7 +90,7 @@ class Contrast:
         if self.verdict != "none":
             verb = "falls" if self.verdict == "lower" else "rises"
             return f"{verb} from {a} to {b} ({self.change})"
-        if self.has_seeds:
+        if self.has_seeds and self.overlap:
             return f"shows no difference: {a} and {b} overlap between seeds"
         return f"stays practically the same, {a} and {b}"
 

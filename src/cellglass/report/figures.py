@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from cellglass.report.colors import Style, class_styles
+from cellglass.report.summarize import agreement_scores, figure_names
 
 if TYPE_CHECKING:
     from cellglass.compare import Comparison
@@ -35,9 +37,9 @@ PCA_CAPTION = (
     "are each map's own."
 )
 TSNE_CAPTION = (
-    "Every map is a t-SNE of its own, fitted on the first 50 principal components of the "
-    "matrix named above it, then turned as a whole to lie as the original's does. Distances "
-    "between far groups mean little in any t-SNE."
+    "Every map is a t-SNE of its own, fitted on the first 50 principal components (all, where "
+    "there are fewer) of the matrix named above it, then turned as a whole to lie as "
+    "the original's does. Distances between far groups mean little in any t-SNE."
 )
 
 STYLE: Any = {
@@ -124,7 +126,7 @@ def draw(comparison: Comparison, progress: Callable[[], None]) -> Iterator[Drawi
 
 def n_drawings(comparison: Comparison) -> int:
     """Count the figures that :func:`draw` makes."""
-    return 5 * len(comparison.runs) + 2
+    return len(figure_names([run.name for run in comparison.runs]))
 
 
 def classes_of(comparison: Comparison, run: Evaluation) -> tuple[np.ndarray, Legend]:
@@ -329,9 +331,8 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
         spaces[f"pca {baseline['n_components']}"] = [baseline]
     for run in summary["runs"]:
         spaces.setdefault(f"{run['loss']} {run['n_latent']}", []).append(run)
-    scores = {"ari": "ARI with the labels", "nmi": "NMI with the labels"}
-    if summary["dataset"]["n_labels"] is None:
-        scores = {}
+    labelled = summary["dataset"]["n_labels"] is not None
+    scores = {name: f"{name.upper()} with the labels" for name in agreement_scores(summary)}
     scores["silhouette"] = "silhouette"
     methods = {"kmeans": ("k-means", "o", SERIES[0]), "leiden": ("Leiden", "s", SERIES[1])}
     rows = list(spaces)[::-1]
@@ -354,7 +355,7 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
                     axes.plot(
                         *zip(*points, strict=True), marker, color=color, ms=6, ls="", label=name
                     )
-            if key == "silhouette" and summary["dataset"]["n_labels"] is not None:
+            if key == "silhouette" and labelled:
                 points = [
                     (item["label_silhouette"], y)
                     for y, space in enumerate(rows)
@@ -377,16 +378,21 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
             axes.grid(axis="both", color="#eeeeee")
             axes.set_axisbelow(True)
             axes.set(title=heading)
-            axes.legend(
-                frameon=False, fontsize=10, loc="upper center", ncols=3,
-                bbox_to_anchor=(0.5, -0.3 / (page.height - 1.0)), columnspacing=1,
-            )  # fmt: skip
+            if axes.get_legend_handles_labels()[0]:  # a score may be defined nowhere
+                axes.legend(
+                    frameon=False, fontsize=10, loc="upper center", ncols=3,
+                    bbox_to_anchor=(0.5, -0.3 / (page.height - 1.0)), columnspacing=1,
+                )  # fmt: skip
         return page.finish(
             "clustering_by_run",
-            "Scores of k-means and Leiden in every space, one mark a run. ARI and NMI are 1 "
-            "for perfect agreement with the labels and about 0 for none; the silhouette says "
-            "how far apart groups lie in the space itself, and can be compared between spaces "
-            "only with care.",
+            "Scores of k-means and Leiden in every space, one mark a run. "
+            + (
+                "Agreement with the labels is 1 at best and about 0 by chance. "
+                if labelled
+                else ""
+            )
+            + "The silhouette says how far apart groups lie in the space itself, and can be "
+            "compared between spaces only with care.",
         )
 
 
@@ -407,7 +413,7 @@ class _Page:
         columns = 1
         if legend is not None:
             longest = max(map(len, legend.names), default=1)
-            columns = max(1, int(n_panels * width / (0.09 * longest + 0.55)))
+            columns = max(1, int(n_panels * width / (0.12 * longest + 0.65)))
             n_rows = math.ceil(len(legend.names) / columns) + 1
             self._legend_height = LEGEND_ROW * n_rows
         total = HEAD + height + self._legend_height
@@ -452,8 +458,11 @@ class _Page:
 
     def finish(self, name: str, caption: str) -> Drawing:
         png, svg = io.BytesIO(), io.BytesIO()
-        self.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        self.figure.savefig(png, format="png")
+        with warnings.catch_warnings():
+            # The font may lack a character of a label; the page's own legend shows it.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            self.figure.savefig(png, format="png")
         # A palette of 256 colours is enough for points and text, at a third of the size.
         image = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
         small = io.BytesIO()

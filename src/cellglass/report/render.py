@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from cellglass.report.colors import Style
 from cellglass.report.contrast import number, percent, score
 from cellglass.report.figures import Drawing, Legend
+from cellglass.report.summarize import agreement_scores
 
 GLYPHS = {
     "o": "●", "s": "■", "^": "▲", "X": "✖", "D": "◆", "v": "▼", "P": "✚", "*": "★",
@@ -57,6 +59,7 @@ def render(
         figures=by_name,
         images=[(drawing, _image(drawing)) for drawing in drawings],
         legends={run: _swatches(legend) for run, legend in legends.items()},
+        agreement=agreement_scores(summary),
         python_call=python_call(summary),
         command=command(summary),
     )
@@ -90,14 +93,19 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def command(summary: dict[str, Any]) -> str:
-    """Write the command line that repeats a comparison, every setting spelt out."""
-    import shlex
+def command(summary: dict[str, Any]) -> str | None:
+    """Write the command line that repeats a comparison, every setting spelt out.
 
+    None where the data came from no file.
+    """
     settings, dataset = summary["settings"], summary["dataset"]
-    words = ["cellglass", "compare", dataset["name"] or "MATRIX"]
-    if dataset["n_labels"] is not None:
-        words += ["--labels", dataset["labels_name"] or "label"]
+    if dataset["command"]:
+        return f"{dataset['command']} --random-state {settings['random_state']} -o report/"
+    if not dataset["name"]:
+        return None
+    words = ["cellglass", "compare", dataset["name"]]
+    if dataset["labels_name"]:
+        words += ["--labels", dataset["labels_name"]]
     words += ["--n-latent", *map(str, settings["n_latent"]), "--loss", *settings["loss"]]
     for option in OPTIONS:
         if settings[option] is not None:
@@ -105,25 +113,26 @@ def command(summary: dict[str, Any]) -> str:
     return shlex.join([*words, "-o", "report/"])
 
 
-def python_call(summary: dict[str, Any]) -> str:
-    """Write the same as a call from Python."""
+def python_call(summary: dict[str, Any]) -> str | None:
+    """Write the same as a call from Python; None where a command made the data."""
     settings, dataset = summary["settings"], summary["dataset"]
-    labels = ""
-    if dataset["n_labels"] is not None:
-        labels = f", labels={dataset['labels_name'] or 'label'!r}"
-    arguments = ["n_latent", "loss", *OPTIONS]
-    lines = [
-        f"    {name}={tuple(v) if isinstance(v := settings[name], list) else v!r},"
-        for name in arguments
-        if settings[name] is not None
-    ]
+    if dataset["command"]:
+        return None
+    labels = f", labels={dataset['labels_name']!r}" if dataset["labels_name"] else ""
+    read = [f"adata = cg.read({dataset['name']!r}{labels})"] if dataset["name"] else []
+    given = labels.removeprefix(", ") if not dataset["name"] else ""
     return "\n".join(
         [
             "import cellglass as cg",
-            f"adata = cg.read({dataset['name'] or 'MATRIX'!r}{labels})",
+            *read,
             "comparison = cg.compare(",
             "    adata,",
-            *lines,
+            *([f"    {given},"] if given else []),
+            *(
+                f"    {name}={tuple(v) if isinstance(v := settings[name], list) else v!r},"
+                for name in ("n_latent", "loss", *OPTIONS)
+                if settings[name] is not None
+            ),
             ")",
             'comparison.report("report/")',
         ]

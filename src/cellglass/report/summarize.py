@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "settings": _settings(comparison),
         "original": {
             **_space(comparison.original),
+            "variance_by_entry": comparison.total_variance / len(comparison.gene_names),
             "maps": _maps(comparison.original_maps),
         },
         "runs": [_run(run, held_out) for run in comparison.runs],
@@ -89,6 +91,21 @@ def metrics_frame(summary: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+def figure_names(runs: Sequence[str]) -> list[str]:
+    """Name all figures of a report, without suffix, given the names of its runs."""
+    kinds = ("pca_reconstruction", "tsne_reconstruction", "pca_latent", "tsne_latent", "loss")
+    names = [f"{kind}_{run}" for run in runs for kind in kinds]
+    return [*names, "mse_by_latent", "clustering_by_run"]
+
+
+def agreement_scores(summary: dict[str, Any]) -> list[str]:
+    """Name the scores of clusters against labels; none without labels."""
+    if summary["dataset"]["n_labels"] is None:
+        return []
+    scores = summary["original"]["clustering"]["kmeans"]
+    return [name for name in scores if name not in ("silhouette", "n_clusters")]
+
+
 def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for key, value in tree.items():
@@ -108,6 +125,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
     return {
         "name": comparison.source.get("matrix"),
         "labels_name": comparison.source.get("labels"),
+        "command": comparison.source.get("command"),
         "n_cells": n_cells,
         "n_genes": len(comparison.gene_names),
         "fraction_zero": comparison.fraction_zero,
@@ -214,8 +232,7 @@ def _space(space: Space) -> dict[str, Any]:
 
 def _scores(clustering: Clustering) -> dict[str, float | int | None]:
     return {
-        "ari": clustering.ari,
-        "nmi": clustering.nmi,
+        **clustering.agreement,
         "silhouette": clustering.silhouette,
         "n_clusters": clustering.n_clusters,
     }

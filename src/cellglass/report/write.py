@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass.errors import InputError
-from cellglass.report.summarize import metrics_frame
+from cellglass.folders import check_writable, exchange, scratch_beside
+from cellglass.report.summarize import figure_names, metrics_frame
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,9 +31,9 @@ CONTENT = (
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that a report may not be written to.
 
-    Rules: it must not exist yet. With ``overwrite`` it may, if it is empty or holds an
-    earlier report; then only the files of that report are replaced, and all else in the
-    folder stays.
+    Rules: it must not exist yet, and there must be room to write. With ``overwrite`` it may
+    exist, if none of its files has the name of a part of a report, or they are an earlier
+    report: then the files of that report are replaced, and all else in the folder stays.
 
     Parameters
     ----------
@@ -49,6 +48,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         If a rule is broken.
     """
     if not (folder.exists() or folder.is_symlink()):
+        check_writable(folder)
         return
     if not folder.is_dir():
         raise InputError(
@@ -66,12 +66,15 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             "cellglass beside it, so these are perhaps not an earlier report, and nothing was "
             "changed. Give another name to -o."
         )
+    check_writable(folder)
 
 
 def _is_report(folder: Path) -> bool:
     try:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return "schema" in results and "cellglass" in results["environment"]
+        return "cellglass" in results["environment"] and all(
+            "run" in r for r in results["runs"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -85,8 +88,8 @@ def write_report(
 ) -> Path:
     """Write all output files of a comparison.
 
-    They are made in a hidden folder beside the target, which takes its place at the end:
-    a run that fails or is stopped on the way leaves what was there untouched.
+    They are made in a hidden folder, which takes the target's place at the end: a run that
+    fails or is stopped on the way leaves what was there untouched.
 
     Parameters
     ----------
@@ -105,38 +108,29 @@ def write_report(
         Of ``report.html`` in the target.
     """
     check_folder(folder, overwrite=overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        made = Path(scratch) / "report"
+    with scratch_beside(folder) as scratch:
+        made = scratch / "report"
         made.mkdir()
         _write_content(comparison, made, progress)
-        if folder.exists():
-            _replace_content(folder, made, Path(scratch))
+        if folder.is_dir():
+            written = _names_of_last_report(folder)
+            exchange(folder, made, CONTENT, scratch, keep=lambda path: path.name not in written)
         else:
             made.rename(folder)
     return folder / "report.html"
 
 
-def _replace_content(folder: Path, made: Path, scratch: Path) -> None:
-    """Exchange the files of a report for new ones; put the old ones back if that fails."""
-    old = scratch / "old"
-    old.mkdir()
-    try:
-        for name in CONTENT:
-            if (folder / name).exists():
-                (folder / name).rename(old / name)
-            (made / name).rename(folder / name)
-    except OSError:
-        for path in old.iterdir():
-            target = folder / path.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            elif target.exists():
-                target.unlink()
-            path.rename(target)
-        raise
+def _names_of_last_report(folder: Path) -> set[str]:
+    """Names of all files that an earlier report wrote into its folders."""
+    results = folder / "results.json"
+    if not results.exists():
+        return set()
+    runs = [run["run"] for run in json.loads(results.read_text(encoding="utf-8"))["runs"]]
+    figures = figure_names(runs)
+    return {
+        *(f"{name}{suffix}" for name in figures for suffix in (".png", ".svg")),
+        *(f"{run}.safetensors" for run in runs),
+    }
 
 
 def _write_content(

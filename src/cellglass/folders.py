@@ -1,0 +1,101 @@
+"""Output folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cellglass.errors import InputError
+
+
+@contextmanager
+def scratch_beside(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder on the disk where `folder` is or will be, for a while.
+
+    Inside a folder that exists, beside one that does not: a rename cannot cross from one
+    disk to another.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    home = folder if folder.is_dir() else folder.parent
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(
+            dir=home, prefix=".cellglass-", ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise InputError(
+            f"The output folder {folder} cannot be made: {error.strerror} "
+            f"({error.filename}). Choose a place where you may write."
+        ) from error
+    with scratch as path:
+        yield Path(path)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the work, not after it, whether a folder can be made.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    home = folder
+    while not home.exists() and home != home.parent:
+        home = home.parent
+    # The folders above the target are made by who writes; here, nothing is left behind.
+    with scratch_beside(home if home.is_dir() else folder):
+        pass
+
+
+def exchange(
+    folder: Path,
+    fresh: Path,
+    names: Sequence[str],
+    scratch: Path,
+    *,
+    keep: Callable[[Path], bool] = lambda path: False,
+) -> None:
+    """Put new files and folders in the place of old ones; on any failure, put all back.
+
+    Parameters
+    ----------
+    folder
+        Where the files go; what is not named stays.
+    fresh
+        Where they were made, on the same disk.
+    names
+        Of files and folders in `fresh`.
+    scratch
+        Where the old ones wait.
+    keep
+        Tells of a file within an old folder whether it moves on into the new one.
+    """
+    waiting = scratch / "old"
+    waiting.mkdir()
+    moved: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
+        moved.append((source, target))
+        source.rename(target)
+
+    try:
+        for name in names:
+            old, new = folder / name, fresh / name
+            if old.is_dir() and new.is_dir():
+                for path in sorted(old.iterdir()):
+                    if keep(path) and not (new / path.name).exists():
+                        move(path, new / path.name)
+            if old.exists():
+                move(old, waiting / name)
+            move(new, old)
+    except BaseException:  # an interrupt by the user as well
+        for source, target in reversed(moved):
+            if target.exists() and not source.exists():
+                target.rename(source)
+        raise
