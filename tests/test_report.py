@@ -261,6 +261,19 @@ def test_panels_lie_inside_their_figure(drawings):
             assert top + height <= drawing.size[1]
 
 
+def test_cells_keep_the_colors_of_their_class_in_the_png(small, tmp_path):
+    """A palette of 256 colours must not bend those of the classes; here are 15."""
+    other = small.copy()
+    other.obs["label"] = [f"class {i % 15}" for i in range(60)]
+    comparison = cg.compare(other, n_latent=2, n_hidden=4, max_epochs=1, loss="mse")
+    drawing = next(draw(comparison, lambda: None))
+    image = np.asarray(Image.open(io.BytesIO(drawing.png)).convert("RGB")).astype(int)
+    legend = image[drawing.panels[0][1] + drawing.panels[0][3] :]
+    for style in class_styles(list(other.obs["label"])).values():
+        color = [int(style.color[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(legend - color).max(axis=2).min() <= 12, style
+
+
 def test_panels_are_not_empty(drawings):
     for drawing in drawings:
         image = np.asarray(Image.open(io.BytesIO(drawing.png)).convert("L"))

@@ -6,6 +6,7 @@ looks at nothing else, so a sentence can say only what ``results.json`` holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 

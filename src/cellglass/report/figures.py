@@ -464,7 +464,7 @@ class _Page:
             self.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
             self.figure.savefig(png, format="png")
         # A palette of 256 colours is enough for points and text, at a third of the size.
-        image = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT)
+        image = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
         small = io.BytesIO()
         image.save(small, format="png", optimize=True)
         width, height = image.size
