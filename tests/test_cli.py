@@ -117,6 +117,27 @@ def test_the_same_seed_gives_the_same_results_in_another_process(tmp_path):
         np.testing.assert_array_equal(one.obsm[key], two.obsm[key])
 
 
+def test_without_labels_on_the_command_line_a_column_of_labels_is_not_used(small, tmp_path):
+    small.write_h5ad(tmp_path / "cells.h5ad")
+    assert "label" in small.obs
+    out = tmp_path / "report"
+    assert call("compare", tmp_path / "cells.h5ad", *FAST, "-o", out, "-q").exit_code == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["dataset"]["n_labels"] is None
+    assert "label" not in anndata.read_h5ad(out / "embedding.h5ad").obs
+
+
+def test_an_interrupt_is_told_and_leaves_nothing(data, tmp_path, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("cellglass.train"), "run_epoch", interrupt)
+    done = call("compare", data / "counts.npy", *FAST, "-o", tmp_path / "out")
+    assert done.exit_code == 130
+    assert "nothing was written" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_open_shows_the_page(data, tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(cli.typer, "launch", opened.append)
@@ -179,6 +200,18 @@ MISTAKES = {
     "fraction": (
         lambda d: [write(d, "m.npy", bad_value(2)), "--validation-fraction", "1.5"],
         ["validation_fraction", "1.5"],
+    ),
+    "values joined by a comma": (
+        lambda d: [write(d, "m.npy", bad_value(2)), "--n-latent", "2,3"],
+        ["--n-latent", "'2,3'", "by spaces: --n-latent 2 3"],
+    ),
+    "labels that are names of cells": (
+        lambda d: [
+            write(d, "many.npy", np.ones((60, 5))),
+            "--labels",
+            text(d, "\n".join(map(str, range(60)))),
+        ],
+        ["60 different labels for 60 cells", "names of cells"],
     ),
     "a word for a number": (
         lambda d: [write(d, "m.npy", bad_value(2)), "--n-latent", "ten"],
