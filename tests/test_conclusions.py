@@ -226,11 +226,40 @@ def test_neighbours_are_held_against_chance(kept, sentence):
 
 
 @pytest.mark.parametrize(
-    ("ari", "sentence"),
-    [(0.9, "better in the latent space"), (0.8, "as well in"), (0.6, "worse in the latent")],
-)
-def test_whether_kmeans_finds_the_classes_is_held_against_the_original(ari, sentence):
-    assert sentence in short(one_run(ari=ari), LATENT)
+    ("kmeans", "leiden", "sentence"),
+    [
+        (0.9, 0.9, "k-means and Leiden find the known classes better in the latent space"),
+        (0.8, 0.8, "k-means and Leiden find the known classes equally well in the latent"),
+        (0.8, 0.4, "classes equally well in the latent space and Leiden worse"),
+        (0.9, 0.7, "classes better in the latent space and Leiden worse"),
+    ],
+)  # fmt: skip
+def test_how_well_classes_are_found_is_held_against_the_original(kmeans, leiden, sentence):
+    found = one_run(ari=kmeans)
+    found["runs"][0]["clustering"]["leiden"] |= {"ari": leiden, "n_clusters": 7}
+    assert sentence in short(found, LATENT)
+    answer = conclude(found)[LATENT]["answer"]
+    assert "Leiden finds 3 clusters in the original and 7 in the latent space" in answer
+
+
+@pytest.mark.parametrize(
+    ("kmeans", "leiden", "size", "loss"),
+    [
+        (0.9, 0.9, "50 dimensions cluster better than 10.", "gives better clusters."),
+        (0.7, 0.8, "10 dimensions cluster better than 50 by k-means alone.", "worse clusters by k-m"),
+        (0.8, 0.9, "50 dimensions cluster better than 10 by Leiden alone.", "better clusters by Lei"),
+        (0.8, 0.8, "make no difference to the clusters.", "no difference to the clusters."),
+        (0.9, 0.7, "disagree on which size", "by one method and worse by the other"),
+    ],
+)  # fmt: skip
+def test_where_one_way_of_clustering_tells_a_difference_it_is_named(kmeans, leiden, size, loss):
+    errors = {"mse": 0.7, "held_out": 0.75, "nonzero": 1.0, "zero": 0.3}
+    runs = [run(n, k, **errors, ari=0.8) for n in ("mse", "nonzero_mse") for k in (10, 50)]
+    runs[1]["clustering"]["kmeans"]["ari"] = runs[2]["clustering"]["kmeans"]["ari"] = kmeans
+    runs[1]["clustering"]["leiden"]["ari"] = runs[2]["clustering"]["leiden"]["ari"] = leiden
+    found = summary(runs)
+    assert size in short(found, LATENT)
+    assert loss in short(found, LOSS)
 
 
 def test_kmeans_and_leiden_may_disagree_on_the_size():

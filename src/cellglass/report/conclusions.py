@@ -336,6 +336,13 @@ def _latent_spaces(summary: Summary) -> Conclusion:
         f"agreement of k-means{told} with the labels (ARI) {against['kmeans'].moves()}, that "
         f"of Leiden {against['leiden'].moves()}."
     )
+    n_found = values(summary, loss, sizes[0], "clustering", "leiden", "n_clusters")
+    few, many = min(n_found), max(n_found)
+    sentences.append(
+        f"Leiden finds {summary['original']['clustering']['leiden']['n_clusters']} clusters in "
+        f"the original and {few if few == many else f'{few} to {many}'} in the latent space, "
+        f"for {summary['dataset']['n_labels']} classes."
+    )
     silhouettes = {n: values(summary, loss, n, "label_silhouette") for n in sizes}
     before = summary["original"]["label_silhouette"]
     if before is not None and silhouettes[sizes[0]]:
@@ -353,18 +360,13 @@ def _latent_spaces(summary: Summary) -> Conclusion:
         evidence[f"{method}_ari"][f"{sizes[0]}_to_{sizes[-1]}"] = contrast.evidence
         start = f"From {sizes[0]} to {sizes[-1]} dimensions the ARI of {name}"
         sentences.append(f"{start} {contrast.moves()}.")
-    verdicts = {against[method].verdict for method in METHODS}
-    if verdicts == {"none"}:
-        short = "The known classes are found as well in the latent space as in the original"
-    elif verdicts <= {"higher", "none"}:
-        short = "The known classes are found better in the latent space than in the original"
-    elif verdicts <= {"lower", "none"}:
-        short = "The known classes are found worse in the latent space than in the original"
-    else:
-        short = (
-            "k-means and Leiden disagree on whether the known classes are found better in the "
-            "latent space or in the original"
-        )
+    word = {"higher": "better", "lower": "worse", "none": "equally well"}
+    found = {method: word[against[method].verdict] for method in METHODS}
+    short = f"Compared with the original, k-means finds the known classes {found['kmeans']} in "
+    short += f"the latent space and Leiden {found['leiden']}"
+    if found["kmeans"] == found["leiden"]:
+        short = "Compared with the original, k-means and Leiden find the known classes "
+        short += f"{found['kmeans']} in the latent space"
     which = _which_size(evidence, sizes) if len(sizes) > 1 else "only one size was trained"
     return question, [f"{short}; {which}.", *sentences], evidence
 
@@ -374,14 +376,20 @@ METHODS = {"kmeans": "k-means", "leiden": "Leiden"}
 
 def _which_size(evidence: dict[str, Any], sizes: Sequence[int]) -> str:
     step = f"{sizes[0]}_to_{sizes[-1]}"
-    verdicts = {evidence[f"{method}_ari"][step]["verdict"] for method in METHODS}
-    if verdicts == {"no difference"}:
+    verdicts = {method: evidence[f"{method}_ari"][step]["verdict"] for method in METHODS}
+    decided = {v for v in verdicts.values() if v != "no difference"}
+    if not decided:
         return f"{sizes[0]} or {sizes[-1]} dimensions make no difference to the clusters"
-    if verdicts <= {"higher", "no difference"}:
-        return f"of the sizes, {sizes[-1]} dimensions cluster better than {sizes[0]}"
-    if verdicts <= {"lower", "no difference"}:
-        return f"of the sizes, {sizes[0]} dimensions cluster better than {sizes[-1]}"
-    return "k-means and Leiden disagree on which size clusters better"
+    if len(decided) > 1:
+        return "k-means and Leiden disagree on which size clusters better"
+    better, worse = (sizes[-1], sizes[0]) if decided == {"higher"} else (sizes[0], sizes[-1])
+    return f"{better} dimensions cluster better than {worse}{_by_whom(verdicts)}"
+
+
+def _by_whom(verdicts: dict[str, str]) -> str:
+    """Name the method where only one of them tells a difference."""
+    telling = [m for m in METHODS if verdicts.get(m) in ("lower", "higher")]
+    return f" by {METHODS[telling[0]]} alone" if len(telling) == 1 else ""
 
 
 def _latent_spaces_without_labels(
@@ -498,17 +506,17 @@ def _verdict_on_loss(loss: str, verdicts: dict[str, str]) -> str:
     }.get(verdicts.get("mse_zero", ""))
     if expressed != "lower" and verdicts.get("mse_zero") == "higher":
         cost = "is worse at the zeros"
-    clusters = {verdicts[k] for k in ("kmeans_ari", "leiden_ari") if k in verdicts}
+    clusters = {m: verdicts[f"{m}_ari"] for m in METHODS if f"{m}_ari" in verdicts}
+    decided = {v for v in clusters.values() if v != "none"}
     if not clusters:
         found = None
-    elif clusters == {"none"}:
+    elif not decided:
         found = "makes no difference to the clusters"
-    elif clusters <= {"higher", "none"}:
-        found = "gives better clusters"
-    elif clusters <= {"lower", "none"}:
-        found = "gives worse clusters"
-    else:
+    elif len(decided) > 1:
         found = "gives better clusters by one method and worse by the other"
+    else:
+        grade = "better" if decided == {"higher"} else "worse"
+        found = f"gives {grade} clusters{_by_whom(clusters)}"
     parts = [part for part in (gain, cost, found) if part]
     last = f" and {parts[-1]}" if len(parts) > 1 else ""
     return f"{loss} {', '.join(parts[:-1]) if last else parts[0]}{last}."
