@@ -246,7 +246,7 @@ def test_how_well_classes_are_found_is_held_against_the_original(kmeans, leiden,
     ("kmeans", "leiden", "size", "loss"),
     [
         (0.9, 0.9, "50 dimensions cluster better than 10.", "gives better clusters."),
-        (0.7, 0.8, "cluster better than 50 by k-means alone", "worse clusters by k-means alone"),
+        (0.7, 0.8, "better than 50 by k-means alone", "worse clusters by k-means alone"),
         (0.8, 0.9, "cluster better than 10 by Leiden alone", "better clusters by Leiden alone"),
         (0.8, 0.8, "make no difference to the clusters.", "no difference to the clusters."),
         (0.9, 0.7, "disagree on which size", "by one method and worse by the other"),
