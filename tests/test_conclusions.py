@@ -304,6 +304,14 @@ def test_data_that_do_not_vary_and_a_single_class_are_said_to_be_so():
     assert "one label" in short(found, LATENT)
 
 
+def test_a_loss_without_entries_among_the_training_cells_is_left_out():
+    found = summary(copy.deepcopy(BETTER_WHEN_WIDE))
+    for item in found["runs"]:
+        item["reconstruction"]["mse_nonzero_train"] = None
+    evidence = conclude(found)[SIZE]["evidence"]
+    assert set(evidence) == {"mse"}
+
+
 def test_the_spread_over_seeds_and_the_chance_of_a_false_alarm_are_stated():
     answer = conclude(summary(seeds(0.8, 0.9, n_latent=10), seeds=2))[SURE]["answer"]
     assert "by chance in 33\u00a0% of cases" in answer  # 2 of the 6 orders of 2 and 2 values

@@ -51,6 +51,11 @@ class Training:
     loss_validation: tuple[float, ...]
     seconds: float
 
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Both losses by epoch as plain data, ``train`` and ``validation``."""
+        return {"train": list(self.loss_train), "validation": list(self.loss_validation)}
+
 
 def train(
     network: AutoencoderNetwork,

@@ -159,7 +159,7 @@ def _latent_size(summary: Summary) -> Conclusion:
             after = values(summary, loss, large, *path)
             if before and after:
                 contrasts[cells] = Contrast(before, after, is_error=True)
-        if not contrasts:
+        if "_train" not in contrasts:  # no such entry among the cells trained on
             continue
         everywhere, trained = contrasts[""], contrasts["_train"]
         held_out = contrasts.get("_validation")

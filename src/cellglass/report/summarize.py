@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
 def _settings(comparison: Comparison) -> dict[str, Any]:
     settings = comparison.settings
     return {
+        **asdict(settings),
         "n_latent": list(settings.n_latent),
         "loss": list(settings.loss),
         "loss_formula": {name: LOSSES[name].formula for name in settings.loss},
@@ -158,16 +160,6 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
             name: "mse_all" if LOSSES[name].penalises_zeros else "mse_nonzero"
             for name in settings.loss
         },
-        "seeds": settings.seeds,
-        "n_hidden": settings.n_hidden,
-        "n_layers": settings.n_layers,
-        "max_epochs": settings.max_epochs,
-        "batch_size": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "validation_fraction": settings.validation_fraction,
-        "n_clusters": settings.n_clusters,
-        "input": settings.input,
-        "random_state": settings.random_state,
     }
 
 
@@ -187,10 +179,7 @@ def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
         },
         **_space(run.latent),
         "seconds": {"train": run.training.seconds},
-        "history": {
-            "train": list(run.training.loss_train),
-            "validation": list(run.training.loss_validation),
-        },
+        "history": run.training.history,
         "maps": {
             "latent": _maps(run.latent_maps),
             "reconstruction": _maps(run.reconstruction_maps),

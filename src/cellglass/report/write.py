@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.compare import Comparison
+    from cellglass.evaluate import Evaluation
+    from cellglass.model import Model
+
+TRAINING = (
+    "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate",
+    "validation_fraction", "random_state",
+)  # fmt: skip
+"""Settings that a saved model keeps."""
 
 CONTENT = (
     "report.html",
@@ -146,7 +155,7 @@ def _write_content(
 
     (folder / "models").mkdir()
     for run in comparison.runs:
-        model_of(comparison, run.name).save(folder / "models" / f"{run.name}.safetensors")
+        model_of(comparison, run).save(folder / "models" / f"{run.name}.safetensors")
     embedding_of(comparison).write_h5ad(folder / "embedding.h5ad")
 
     (folder / "figures").mkdir()
@@ -167,12 +176,11 @@ def _write_content(
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def model_of(comparison: Comparison, name: str) -> Any:
+def model_of(comparison: Comparison, run: Evaluation) -> Model:
     """Make a run of a comparison a model that can be saved."""
     from cellglass.model import Model
 
-    run = next(run for run in comparison.runs if run.name == name)
-    settings = comparison.settings
+    settings = asdict(comparison.settings)
     return Model(
         network=run.training.network,
         loss=run.loss,
@@ -181,18 +189,9 @@ def model_of(comparison: Comparison, name: str) -> Any:
         settings={
             "n_latent": run.n_latent,
             "seed": run.seed,
-            "n_hidden": settings.n_hidden,
-            "n_layers": settings.n_layers,
-            "max_epochs": settings.max_epochs,
-            "batch_size": settings.batch_size,
-            "learning_rate": settings.learning_rate,
-            "validation_fraction": settings.validation_fraction,
-            "random_state": settings.random_state,
+            **{name: settings[name] for name in TRAINING},
         },
-        history={
-            "train": list(run.training.loss_train),
-            "validation": list(run.training.loss_validation),
-        },
+        history=run.training.history,
     )
 
 
