@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass.errors import InputError
-from cellglass.folders import exchange, scratch_beside
+from cellglass.outputs import exchange, scratch_beside
 
 if TYPE_CHECKING:
     from anndata import AnnData

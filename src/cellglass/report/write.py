@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellglass.errors import InputError
-from cellglass.folders import check_writable, exchange, scratch_beside
+from cellglass.outputs import check_writable, exchange, scratch_beside
 from cellglass.report.summarize import figure_names, metrics_frame
 
 if TYPE_CHECKING:

@@ -1,13 +1,49 @@
-"""Output folders that appear whole or not at all."""
+"""Output files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from cellglass.errors import InputError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment either the old content is there or the new.
+
+    The bytes go to a hidden file beside it, reach the disk, and take its name at the end:
+    whatever stops the process, be it a kill, a full disk or a power cut, leaves no half
+    file under that name.
+
+    Parameters
+    ----------
+    path
+        File to write or to replace; its folder must exist.
+    content
+        All its bytes.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; what was there before is unchanged then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written: {error.strerror or error}. Nothing that was there "
+            "before was changed. Choose a place with room where you may write."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
