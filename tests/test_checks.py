@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from cellglass import checks
+from cellglass import checks, matrices
 from cellglass.errors import InputError
 
 FORMS = [
@@ -78,7 +78,7 @@ def test_all_kinds_of_bad_values_are_told_at_once(form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("where", [(0, 0), (9, 2), (10, 0), (24, 2)])
 def test_places_are_right_across_chunks(form, where, monkeypatch):
-    monkeypatch.setattr(checks, "CHUNK_VALUES", 6)  # two rows of three
+    monkeypatch.setattr(matrices, "CHUNK_VALUES", 6)  # two rows of three
     X = counts(25, 3)
     X[where] = np.nan
     row, column = where
@@ -96,10 +96,10 @@ def test_the_first_gene_is_named_even_where_the_entries_are_unsorted():
 @given(n_rows=st.integers(0, 50), n_columns=st.integers(1, 50), size=st.integers(1, 200))
 def test_row_chunks_cover_every_row_once(n_rows, n_columns, size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "CHUNK_VALUES", size)
+        patch.setattr(matrices, "CHUNK_VALUES", size)
         covered = [
             row
-            for start, stop in checks.row_chunks(np.empty((n_rows, n_columns)))
+            for start, stop in matrices.row_chunks(np.empty((n_rows, n_columns)))
             for row in range(start, stop)
         ]
     assert covered == list(range(n_rows))
@@ -127,7 +127,7 @@ def test_what_is_no_usable_matrix_is_refused(X, words):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [4, 1 << 20], ids=["many-chunks", "one-chunk"])
 def test_constant_genes_and_empty_cells_are_found(form, chunk, monkeypatch):
-    monkeypatch.setattr(checks, "CHUNK_VALUES", chunk)
+    monkeypatch.setattr(matrices, "CHUNK_VALUES", chunk)
     X = np.array([[0, 2, 1, 0], [0, 2, 0, 0], [0, 2, 1, 0]])
     found = checks.find_constant_genes(form(X))
     np.testing.assert_array_equal(found.zero_genes, [0, 3])
@@ -263,3 +263,58 @@ def test_a_number_within_its_bounds_passes(value, rule):
 def test_a_number_out_of_bounds_is_refused(value, rule, words):
     with pytest.raises(InputError, match=words):
         checks.check_range("option", value, **rule)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (10**400, {"high": 1e9}),
+        (-(10**400), {"low": 0}),
+        (10**400, {"high": 5, "integer": True}),
+    ],
+)
+def test_a_whole_number_beyond_any_float_is_compared_all_the_same(value, rule):
+    with pytest.raises(InputError, match=r"option is -?1000"):
+        checks.check_range("option", value, **rule)
+    checks.check_range("option", value, low=-(10**401))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("first_row", [0, 100])
+@pytest.mark.parametrize(
+    ("known_as", "largest", "words"),
+    [
+        (True, 3.4e38, r"which end at 3\.4e\+38"),
+        (False, 1e9, r'\(input="log"\) may be at most 1e\+09'),
+    ],
+    ids=["counts", "log"],
+)
+def test_a_value_too_large_to_train_on_is_refused_with_its_place(
+    form, first_row, known_as, largest, words, monkeypatch
+):
+    monkeypatch.setattr(matrices, "CHUNK_VALUES", 6)
+    X = counts()
+    X[4, 1] = largest
+    checks.check_largest(form(X), counts=known_as)
+    X[4, 1] *= 1.1
+    X[5, 0] = np.nan
+    with pytest.raises(InputError, match=words) as caught:
+        checks.check_largest(form(X), counts=known_as, first_row=first_row)
+    row = first_row + 5
+    assert f"at cell {row} (row {row}) and gene 2 (column 2) cannot" in str(caught.value)
+
+
+def test_names_of_any_other_characters_pass():
+    checks.check_names(["<b>", "=1", "a\tb\nc\r", "\x7f\x85\u202e", "🧬", ""], what="names")
+    checks.check_names([], what="names")
+
+
+@pytest.mark.parametrize("character", ["\0", "\x08", "\x0b", "\x1f", "\udfff", "\ufffe"])
+def test_a_name_with_a_character_that_cannot_be_written_is_quoted(character):
+    names = ["fine", "x" * 100 + character, character]
+    with pytest.raises(InputError) as caught:
+        checks.check_names(names, what="the names")
+    message = str(caught.value)
+    assert message.startswith("Number 2 of the names, 'xxx")
+    assert f"holds the character {character!a}, " in message
+    assert "x" * 61 not in message

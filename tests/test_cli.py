@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import cellglass as cg
 from cellglass import cli
+from cellglass.cli import comparing, options
 from cellglass.report.write import CONTENT
 
 FAST = ["--n-latent", "2", "--loss", "mse", "--n-hidden", "4", "--max-epochs", "2"]
@@ -90,7 +91,7 @@ def test_values_behind_a_list_option_are_spread(given, expected, tmp_path, monke
     for name in ("present", "3", "nonzero_mse"):  # as it happens, folders of these names
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    assert list(cli.repeat_options(given)) == expected
+    assert list(options.repeat_options(given)) == expected
 
 
 def test_the_same_seed_gives_the_same_results_in_another_process(tmp_path):
@@ -140,7 +141,7 @@ def test_an_interrupt_is_told_and_leaves_nothing(data, tmp_path, monkeypatch):
 
 def test_open_shows_the_page(data, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(cli.typer, "launch", opened.append)
+    monkeypatch.setattr(comparing.typer, "launch", opened.append)
     out = tmp_path / "report"
     assert call("compare", data / "counts.npy", *FAST, "-o", out, "--open", "-q").exit_code == 0
     assert opened == [str(out / "report.html")]

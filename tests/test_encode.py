@@ -1,12 +1,13 @@
-"""Encoding in chunks, and reconstructions in fewer coordinates."""
+"""Encoding in chunks, the same for a cell to the last bit, and in fewer coordinates."""
 
 import jax
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.spatial.distance import pdist
 
 from cellglass import encode as module
-from cellglass.batches import on_device
+from cellglass.batches import SparseRows, on_device
 from cellglass.network import AutoencoderNetwork
 
 
@@ -28,6 +29,64 @@ def test_chunks_give_what_the_network_gives_on_all_cells(n_cells, monkeypatch):
     np.testing.assert_allclose(
         module.reconstruct(network, rows), network(X), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("n_cells", [1, 7, 20], ids=lambda n: f"{n} cells")
+def test_decoding_in_chunks_gives_what_the_network_gives_on_all_cells(n_cells, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 7)
+    network, X = make(n_cells, 12)
+    Z = np.asarray(network.encode(X))
+    np.testing.assert_allclose(
+        module.decode(network, Z), network.decode(Z), rtol=1e-5, atol=1e-6
+    )
+
+
+WIDTHS = [
+    pytest.param(7, 3, 0, id="7 genes, linear"),
+    pytest.param(765, 100, 1, id="765 genes"),
+    pytest.param(2000, 37, 2, id="2000 genes, two odd hidden layers"),
+]
+
+
+@pytest.mark.parametrize(("n_genes", "n_hidden", "n_layers"), WIDTHS)
+def test_a_cell_gives_the_same_bits_whatever_cells_stand_around_it(n_genes, n_hidden, n_layers):
+    n_cells = module.CHUNK + 90
+    network, X = make(n_cells, n_genes, n_layers=n_layers, n_hidden=n_hidden)
+    Z, X_hat = module.encode(network, X), module.reconstruct(network, X)
+    order = np.random.default_rng(1).permutation(n_cells)
+    for cells in (order, order[:1], order[:7], order[: module.CHUNK], order[-1:].repeat(600)):
+        np.testing.assert_array_equal(module.encode(network, X[cells]), Z[cells])
+        np.testing.assert_array_equal(module.reconstruct(network, X[cells]), X_hat[cells])
+        np.testing.assert_array_equal(module.decode(network, Z[cells]), X_hat[cells])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e-40], ids=str)
+def test_values_of_other_cells_do_not_reach_a_cell(value):
+    network, X = make(600, 200)
+    Z = module.encode(network, X)
+    others = np.arange(600) % 50 != 17
+    X[others] = value
+    np.testing.assert_array_equal(module.encode(network, X)[~others], Z[~others])
+
+
+@pytest.mark.parametrize("n_cells", [5, module.CHUNK + 5])
+def test_dense_and_sparse_rows_and_arrays_give_the_same_bits(n_cells):
+    network, X = make(n_cells, 90)
+    X[X < 1] = 0
+    Z, X_hat = module.encode(network, X), module.reconstruct(network, X)
+    for rows in (on_device(X), SparseRows.from_csr(sparse.csr_matrix(X))):
+        np.testing.assert_array_equal(module.encode(network, rows), Z)
+        np.testing.assert_array_equal(module.reconstruct(network, rows), X_hat)
+
+
+def test_one_program_serves_any_number_of_cells():
+    network, X = make(module.CHUNK + 9, 23)
+    module.encode(network, X)
+    compiled = module._encode._cache_size()
+    for n_cells in (1, 2, 100, module.CHUNK):
+        module.encode(network, X[:n_cells])
+        module.encode(network, on_device(X[:n_cells]))
+    assert module._encode._cache_size() == compiled
 
 
 @pytest.mark.parametrize(

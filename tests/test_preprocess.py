@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from cellglass import checks
+from cellglass import matrices
 from cellglass.errors import InputError
 from cellglass.preprocess import Preprocessor
 
@@ -52,7 +52,7 @@ def test_the_reason_for_counts_is_the_scan(counts, form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [45, 1 << 20], ids=["many-chunks", "one-chunk"])
 def test_the_reason_for_log_is_the_scan(form, chunk, monkeypatch):
-    monkeypatch.setattr(checks, "CHUNK_VALUES", chunk)
+    monkeypatch.setattr(matrices, "CHUNK_VALUES", chunk)
     X = np.zeros((10, 20))
     X[2, 3:7] = 1
     X[3, 4], X[3, 2], X[9, 0] = 0.5, 0.6931, 0.25
@@ -120,7 +120,7 @@ def test_dense_and_csr_agree_to_the_last_bit(X, divide, told, chunk):
     if divide:  # so that sums of fractions are compared too
         X = X / 7
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "CHUNK_VALUES", chunk)
+        patch.setattr(matrices, "CHUNK_VALUES", chunk)
         dense, csr = Preprocessor.fit(X, told), Preprocessor.fit(sparse.csr_matrix(X), told)
         assert dense == csr
         Y, Z = dense.transform(X), csr.transform(sparse.csr_matrix(X))

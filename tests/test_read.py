@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from cellglass.errors import InputError
-from cellglass.read import READERS, read
+from cellglass.read import READERS, open_h5ad, read
 
 X = np.array([[0, 2, 5], [1, 0, 0], [7, 0, 3], [0, 4, 10]])
 CELLS = ["c1", "c2", "c3", "c4"]
@@ -466,6 +466,37 @@ def test_an_h5ad_without_a_matrix_lists_its_layers(tmp_path):
     refusal(tmp_path / "m.h5ad", "no matrix in X", "'counts'")
 
 
+def test_a_layer_takes_the_place_of_the_matrix(tmp_path):
+    adata = anndata.AnnData(X / 2)
+    adata.layers["counts"] = sparse.csc_matrix(X)
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    got = read(tmp_path / "m.h5ad", layer="counts").X
+    assert isinstance(got, sparse.csr_matrix)
+    np.testing.assert_array_equal(got.toarray(), X)
+    adata.X = None
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    np.testing.assert_array_equal(read(tmp_path / "m.h5ad", layer="counts").X.toarray(), X)
+    with pytest.raises(InputError, match=r"'count'.*'counts'.*Did you mean 'counts'\?"):
+        read(tmp_path / "m.h5ad", layer="count")
+    np.save(tmp_path / "m.npy", X)
+    with pytest.raises(InputError, match=r"layer is 'counts'.*its layers: none"):
+        read(tmp_path / "m.npy", layer="counts")
+
+
+def test_a_file_is_opened_without_its_matrix(tmp_path):
+    adata = anndata.AnnData(X.astype(np.float32), obs=pd.DataFrame(index=CELLS))
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    opened = open_h5ad(tmp_path / "m.h5ad")
+    assert opened.isbacked and list(opened.obs_names) == CELLS
+    np.testing.assert_array_equal(opened.X[:], X)
+    opened.file.close()
+    (tmp_path / "m.h5ad").write_bytes(b"no HDF5")
+    with pytest.raises(InputError, match=r"could not be read as \.h5ad"):
+        open_h5ad(tmp_path / "m.h5ad")
+    with pytest.raises(InputError, match="no file or folder"):
+        open_h5ad(tmp_path / "other.h5ad")
+
+
 def test_repeated_names_are_left_alone(tmp_path):
     adata = anndata.AnnData(X.astype(float), var=pd.DataFrame(index=["a", "b", "c"]))
     adata.write_h5ad(tmp_path / "m.h5ad")
@@ -494,6 +525,18 @@ def test_a_folder_of_another_kind_lists_what_is_in_it(tmp_path):
     (tmp_path / "m" / "features.tsv.gz").unlink()
     (tmp_path / "m" / "features.tsv").touch()
     refusal(tmp_path / "m", "with gzip")
+
+
+def test_features_other_than_genes_of_a_folder_are_left_out(tmp_path):
+    write_10x_folder(tmp_path / "m", X)
+    features = tmp_path / "m" / "features.tsv.gz"
+    kinds = ["Gene Expression", "Antibody Capture", "Gene Expression"]
+    lines = "".join(f"E{i}\tg{i}\t{kind}\n" for i, kind in enumerate(kinds))
+    features.write_bytes(gzip.compress(lines.encode()))
+    adata = read(tmp_path / "m")
+    np.testing.assert_array_equal(adata.X.toarray(), X[:, [0, 2]])
+    assert list(adata.var_names) == ["g0", "g2"]
+    assert list(adata.var["feature_types"]) == ["Gene Expression"] * 2
 
 
 def test_a_folder_with_a_common_prefix_is_read(tmp_path):

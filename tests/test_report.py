@@ -295,7 +295,7 @@ def test_a_run_is_trained_with_the_loss_it_is_named_after(small, small_compariso
     for run in small_comparison.runs:
         cells = small_comparison.is_validation
         y, y_hat = small.X[cells], np.asarray(run.training.network(small.X[cells]))
-        mask = y != 0 if run.loss == "nonzero_mse" else np.ones_like(y)
+        mask = y != 0 if run.settings.loss == "nonzero_mse" else np.ones_like(y)
         expected = np.square(y - y_hat * mask).sum() / mask.sum()
         assert run.training.loss_validation[-1] == pytest.approx(expected, rel=1e-4)
 

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from cellglass.errors import InputError
-from cellglass.simulate import simulate, write_simulation
+from cellglass.simulate import check_simulation_folder, simulate, write_simulation
 
 SMALL = {"n_cells": 60, "n_genes": 40, "n_groups": 3}
 
@@ -262,33 +262,38 @@ def test_numpy_numbers_are_numbers():
 
 
 REFUSED = [
-    ({"n_cells": 0}, r"n_cells=0 .*at least 1"),
-    ({"n_cells": 10.5}, r"n_cells=10\.5 .*whole number"),
-    ({"n_genes": 0}, r"n_genes=0 .*at least 1"),
-    ({"n_groups": 0}, r"n_groups=0 .*at least 1"),
-    ({"n_groups": True}, r"n_groups=True .*whole number"),
+    ({"n_cells": 0}, r"n_cells is 0, .*at least 1"),
+    ({"n_cells": 10.5}, r"n_cells is 10\.5, .*whole number"),
+    ({"n_genes": 0}, r"n_genes is 0, .*at least 1"),
+    ({"n_groups": 0}, r"n_groups is 0, .*at least 1"),
+    ({"n_groups": True}, r"n_groups is True, .*whole number"),
     ({"n_groups": 61}, r"n_groups=61 is more than n_cells=60"),
-    ({"random_state": -1}, r"random_state=-1 .*at least 0"),
-    ({"random_state": None}, r"random_state=None .*whole number"),
-    ({"fraction_marker_genes": 1.5}, r"fraction_marker_genes=1\.5 .*at most 1"),
+    ({"random_state": -1}, r"random_state is -1, .*at least 0"),
+    ({"random_state": None}, r"random_state is None, .*whole number"),
+    ({"fraction_marker_genes": 1.5}, r"fraction_marker_genes is 1\.5, .*at most 1"),
     ({"fraction_marker_genes": 0.01}, r"less than one marker .*Raise it to 0\.025"),
     ({"fraction_marker_genes": 0.5}, r"20 marker genes for each of 3 .*Lower it to 0\.325"),
-    ({"marker_log_fold_change": 21}, r"marker_log_fold_change=21 .*-20 and at most 20"),
-    ({"marker_log_fold_change": float("nan")}, r"marker_log_fold_change=nan"),
-    ({"gene_mean_sigma": -1}, r"gene_mean_sigma=-1 .*at least 0"),
-    ({"mean_library_size": 0}, r"mean_library_size=0 .*above 0"),
-    ({"mean_library_size": "many"}, r"mean_library_size='many' .*a number"),
-    ({"library_size_sigma": -0.1}, r"library_size_sigma=-0\.1 "),
-    ({"dispersion": -1}, r"dispersion=-1 .*at least 0"),
-    ({"dispersion": float("inf")}, r"dispersion=inf "),
-    ({"dropout_rate": 1}, r"dropout_rate=1 .*below 1"),
-    ({"dropout_rate": -0.1}, r"dropout_rate=-0\.1 .*at least 0"),
+    ({"marker_log_fold_change": 21}, r"marker_log_fold_change is 21, .*-20 and at most 20"),
+    ({"marker_log_fold_change": float("nan")}, r"marker_log_fold_change is nan"),
+    ({"gene_mean_sigma": -1}, r"gene_mean_sigma is -1, .*at least 0"),
+    ({"mean_library_size": 0}, r"mean_library_size is 0, .*greater than 0"),
+    ({"mean_library_size": "many"}, r"mean_library_size is 'many', .*a number"),
+    ({"library_size_sigma": -0.1}, r"library_size_sigma is -0\.1, "),
+    ({"dispersion": -1}, r"dispersion is -1, .*at least 0"),
+    ({"dispersion": float("inf")}, r"dispersion is inf, "),
+    ({"dropout_rate": 1}, r"dropout_rate is 1, .*less than 1"),
+    ({"dropout_rate": -0.1}, r"dropout_rate is -0\.1, .*at least 0"),
     ({"group_proportions": [0.5, 0.4, 0.2]}, r"sums to 1\.1, not to 1.*n_groups=3"),
     ({"group_proportions": [0.5, 0.5]}, r"shape \(2,\).*shape \(3,\)"),
     ({"group_proportions": [0.5, 0.6, -0.1]}, r"group_proportions\[2\] is -0\.1"),
     ({"group_proportions": [0.5, float("nan"), 0.5]}, r"group_proportions\[1\] is nan"),
     ({"group_proportions": ["half", "a", "b"]}, r"not a list of numbers"),
     ({"group_proportions": [0.5, 0.499, 0.001]}, r"leaves group 2 without .*1000 cells"),
+    (
+        {"n_cells": 10**12},
+        r"1,000,000,000,000 × n_genes=40 .*least 2\.5 PB.*Ask for fewer cells",
+    ),
+    ({"n_cells": 10**400}, r"n_cells=10,0.* would take at least"),
     ({"mean_library_size": 1e9, "marker_log_fold_change": 20}, r"a count of about"),
 ]
 
@@ -340,9 +345,18 @@ def test_others_may_read_the_folder_as_the_umask_says(tmp_path):
     assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_folder_can_be_checked_before_the_work(tmp_path, overwrite):
+    check_simulation_folder(tmp_path / "new", overwrite=overwrite)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "counts.npy").mkdir()
+    with pytest.raises(InputError, match="is a folder" if overwrite else "already exists"):
+        check_simulation_folder(tmp_path, overwrite=overwrite)
+
+
 def test_an_existing_folder_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"exists already.*overwrite=True"):
+    with pytest.raises(InputError, match=r"already exists.*overwrite=True"):
         write_simulation(simulate(**SMALL), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

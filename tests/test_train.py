@@ -12,6 +12,7 @@ from cellglass.errors import TrainingError
 from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
+from cellglass.settings import TrainingSettings
 from cellglass.train import Training, cut_into_batches, train
 
 N_CELLS, N_GENES = 22, 6
@@ -35,10 +36,12 @@ def network(n_genes: int = N_GENES, **kwargs) -> AutoencoderNetwork:
 def fit(rows: Rows | np.ndarray, cells=TRAINED, held_out=HELD_OUT, **kwargs) -> Training:
     rows = on_device(rows) if isinstance(rows, np.ndarray) else rows
     loss = LOSSES[kwargs.pop("loss", "nonzero_mse")]
-    kwargs = {"max_epochs": 3, "batch_size": 16, "learning_rate": 0.01} | kwargs
-    kwargs.setdefault("key", jax.random.key(2))
-    start = kwargs.pop("start", None) or network()
-    return train(start, rows, cells, held_out, loss, **kwargs)
+    how = {"max_epochs": 3, "batch_size": 16, "learning_rate": 0.01} | kwargs
+    named = ("key", "run", "callbacks", "checkpoint")
+    given = {name: how.pop(name) for name in named if name in how}
+    given.setdefault("key", jax.random.key(2))
+    start = how.pop("start", None) or network()
+    return train(start, rows, cells, held_out, loss, TrainingSettings(**how), **given)
 
 
 def numpy_loss(net: AutoencoderNetwork, X: np.ndarray, loss: str) -> float:
@@ -108,7 +111,7 @@ def test_the_order_of_the_cells_is_drawn_anew_for_every_epoch(taken):
     assert len({tuple(order) for order in orders}) == 3
 
 
-@pytest.mark.parametrize("absurd", [7.0, 1e30], ids=["large", "infinite-when-squared"])
+@pytest.mark.parametrize("absurd", [7.0, 1e15], ids=["large", "enormous"])
 def test_a_held_out_cell_changes_neither_weights_nor_training_loss(absurd):
     X = matrix()
     plain = fit(X)
@@ -157,14 +160,126 @@ def test_training_makes_the_loss_smaller_and_leaves_the_start_alone():
 
 def test_every_epoch_is_told():
     told = []
-    done = fit(matrix(), on_epoch=lambda epoch, loss: told.append((epoch, loss)))
-    assert told == list(enumerate(done.loss_train, start=1))
+    done = fit(matrix(), callbacks=[told.append], run="a name")
+    assert [(t.run, t.epoch, t.max_epochs) for t in told] == [
+        ("a name", e, 3) for e in (1, 2, 3)
+    ]
+    assert tuple(t.loss_train for t in told) == done.loss_train
+    assert tuple(t.loss_validation for t in told) == done.loss_validation
+    assert told[-1].learning_rate == pytest.approx(0.01)
+    assert 0 < told[0].seconds < told[-1].seconds <= done.seconds
+    assert eqx.tree_equal(told[-1].network, done.network)
+    assert not eqx.tree_equal(told[0].network, done.network)
 
 
-def test_a_loss_that_runs_away_names_the_epoch_and_a_remedy():
-    expected = r"nonzero_mse loss.* epoch 2 of 3.*was 1e\+30; try 1e\+29"
-    with pytest.raises(TrainingError, match=expected):
-        fit(matrix(), TRAINED[:16], learning_rate=1e30)
+def test_the_first_callback_that_returns_true_ends_training_and_all_are_called():
+    told = []
+    callbacks = [lambda epoch: epoch.epoch == 2, told.append, lambda epoch: "no reason"]
+    done = fit(matrix(), callbacks=callbacks)
+    assert len(done.loss_train) == len(told) == 2
+    assert eqx.tree_equal(done.network, fit(matrix(), max_epochs=2).network)
+
+
+# --- what is no longer a number ------------------------------------------------------
+
+
+def test_a_loss_that_runs_away_names_epoch_batch_and_remedy():
+    expected = r"loss.* epoch 1 of 3, batch \d of 2.*learning rate: it was 1e\+30; try 1e\+29"
+    with pytest.raises(TrainingError, match=expected) as caught:
+        fit(matrix(), learning_rate=1e30)
+    assert caught.value.training.loss_train == ()
+
+
+def test_the_last_good_weights_are_those_before_the_epoch_that_failed():
+    def explode_in_epoch_3(step):
+        return 1e30 if step == 4 else 0.01
+
+    with pytest.raises(
+        TrainingError, match=r"epoch 3 of 5, batch 2 of 2.* after epoch 2 "
+    ) as e:
+        fit(matrix(), max_epochs=5, schedule=explode_in_epoch_3)
+    assert eqx.tree_equal(e.value.training.network, fit(matrix(), max_epochs=2).network)
+    assert len(e.value.training.loss_train) == 2
+
+
+def test_weights_that_only_the_last_step_ruins_are_noticed_in_that_epoch():
+    def explode_at_the_end(step):
+        return 1e38 if step == 5 else 0.01
+
+    with pytest.raises(TrainingError, match=r"weights.* epoch 3 of 3, batch 2 of 2"):
+        fit(matrix(), held_out=NO_CELLS, schedule=explode_at_the_end)
+
+
+@pytest.mark.parametrize("cells", [TRAINED, HELD_OUT], ids=["training", "held-out"])
+def test_values_too_large_to_be_squared_are_named_as_the_cause(cells):
+    X = matrix()
+    X[cells[0]] = 1e30
+    with pytest.raises(TrainingError, match=r"epoch 1 of 3, .*the largest among .* is 1e\+30"):
+        fit(X, loss="mse")
+
+
+# --- early stopping ------------------------------------------------------------------
+
+
+def test_early_stopping_restores_the_best_epoch_and_stops_when_patience_is_over():
+    long = fit(matrix(), max_epochs=60, learning_rate=0.05)
+    best = int(np.argmin(long.loss_validation)) + 1
+    patience = 4
+    done = fit(matrix(), max_epochs=60, learning_rate=0.05, patience=patience)
+    lowest, waited, stop = np.inf, 0, None
+    for epoch, loss in enumerate(long.loss_validation, start=1):  # by the definition
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(loss, lowest)
+        if waited == patience:
+            stop = epoch
+            break
+    assert stop is not None and len(done.loss_train) == stop < 60
+    assert done.best_epoch == stop - patience <= best
+    again = fit(matrix(), max_epochs=done.best_epoch, learning_rate=0.05)
+    assert eqx.tree_equal(done.network, again.network)
+
+
+def test_patience_that_is_never_over_still_restores_the_best_epoch():
+    done = fit(matrix(), max_epochs=40, learning_rate=0.3, patience=40)
+    assert len(done.loss_train) == 40
+    assert done.best_epoch == np.argmin(done.loss_validation) + 1 < 40
+    again = fit(matrix(), max_epochs=done.best_epoch, learning_rate=0.3)
+    assert eqx.tree_equal(done.network, again.network)
+
+
+def test_a_decrease_of_less_than_min_delta_does_not_count():
+    done = fit(matrix(), max_epochs=30, patience=2, min_delta=1e6)
+    assert done.best_epoch == 1 and len(done.loss_train) == 3
+
+
+# --- the learning rate ---------------------------------------------------------------
+
+
+def test_a_rate_of_zero_changes_nothing():
+    start = network()
+    assert eqx.tree_equal(fit(matrix(), start=start, schedule=lambda step: 0.0).network, start)
+
+
+def test_every_step_has_the_rate_that_the_schedule_gives_it():
+    def half(step):
+        return 0.01 * (step < 2)
+
+    assert eqx.tree_equal(
+        fit(matrix(), schedule=half).network, fit(matrix(), max_epochs=1).network
+    )
+
+
+def test_a_schedule_of_optax_by_name_is_that_schedule():
+    import optax
+
+    own = optax.cosine_decay_schedule(0.01, 6)  # three epochs of two steps
+    by_name = fit(matrix(), schedule="cosine_decay_schedule")
+    by_hand = fit(matrix(), schedule=own)
+    for one, other in zip(
+        *map(jax.tree.leaves, (by_name.network, by_hand.network)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert not eqx.tree_equal(by_name.network, fit(matrix()).network)
 
 
 def test_cells_of_zeros_alone_are_no_loss_and_no_nan():

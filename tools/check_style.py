@@ -111,7 +111,7 @@ def check_project() -> Iterator[tuple[str, int, str]]:
     yield from at(page, check_architecture(read(page), in_package))
     yield from at("CHANGELOG.md", check_changelog(read("CHANGELOG.md"), version))
     yield from at("CITATION.cff", check_citation(read("CITATION.cff"), version))
-    for file, module in (("__init__", "cellglass"), ("cli", "cellglass.cli")):
+    for file, module in (("__init__", "cellglass"), ("cli/__init__", "cellglass.cli")):
         yield from at(f"{PACKAGE}/{file}.py", check_light_import(module))
 
 

@@ -3,6 +3,7 @@
 ``make test-lowest`` installs these versions and runs the tests on them.
 """
 
+import itertools
 import re
 import sys
 import tomllib
@@ -25,8 +26,10 @@ def lowest(requirement: str) -> str:
 def main() -> None:
     pyproject = Path(__file__).parents[1] / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["dev"]
-    sys.stdout.writelines(lowest(requirement) + "\n" for requirement in requirements)
+    extras = project["optional-dependencies"].values()
+    requirements = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
+    own = f"{project['name']}["  # the extra "dev" takes in the others
+    sys.stdout.writelines(lowest(r) + "\n" for r in requirements if not r.startswith(own))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from cellglass import pl, tl
     from cellglass.compare import Comparison, compare
     from cellglass.errors import InputError, TrainingError
+    from cellglass.estimator import Autoencoder
     from cellglass.model import Model, load
     from cellglass.read import read
     from cellglass.simulate import simulate
 
 _HOME = {
+    "Autoencoder": "estimator",
     "Comparison": "compare",
     "InputError": "errors",
     "Model": "model",
@@ -28,15 +31,20 @@ _HOME = {
     "simulate": "simulate",
 }
 
+_SUBMODULES = ("pl", "tl")
+
 __all__ = [
+    "Autoencoder",
     "Comparison",
     "InputError",
     "Model",
     "TrainingError",
     "compare",
     "load",
+    "pl",
     "read",
     "simulate",
+    "tl",
 ]
 
 
@@ -53,10 +61,12 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"cellglass.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'cellglass' has no attribute {name!r}")
     return getattr(import_module(f"cellglass.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *_HOME, *_SUBMODULES})

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from scipy import sparse
 
-from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
+from cellglass.batches import Rows, on_device
+from cellglass.callbacks import Callback, Epoch
+from cellglass.checkpoint import Checkpoints, make_checkpoints
 from cellglass.checks import (
     ConstantGenes,
-    check_choice,
+    check_array,
+    check_callbacks,
+    check_losses,
     check_matrix,
     check_n_latent,
+    check_names,
     check_range,
     find_constant_genes,
 )
 from cellglass.cluster import leiden
 from cellglass.encode import encode, reconstruct, reconstruction_coordinates
-from cellglass.errors import InputError
+from cellglass.errors import TrainingError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.fit import dense_if_small, last_good_kept, model_of, split_cells, train_network
+from cellglass.genes import collect_gene_ids
 from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
+from cellglass.matrices import to_csr
 from cellglass.metrics import fraction_zero, mean_at_zeros, squared_errors, total_variance
 from cellglass.neighbors import nearest_neighbors
-from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.read import SOURCE_KEY
-from cellglass.train import check_finite, train
+from cellglass.settings import ModelSettings, TrainingSettings
+from cellglass.train import Training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,44 +53,31 @@ Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)`` whenever some of a stage is done."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingSettings):
     """What was asked for; :func:`compare` says what each word means."""
 
-    n_latent: tuple[int, ...]
-    loss: tuple[str, ...]
-    seeds: int
-    n_hidden: int
-    n_layers: int
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    validation_fraction: float
-    n_clusters: int | None
-    input: str
-    random_state: int
+    n_latent: tuple[int, ...] = (10, 50)
+    loss: tuple[str, ...] = ("mse", "nonzero_mse")
+    seeds: int = 1
+    n_clusters: int | None = None
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-
-    def check(self, n_cells: int, n_genes: int) -> None:
+    def check_for(self, n_cells: int, n_genes: int) -> None:
         """Refuse a setting that cannot be used on a matrix of this shape."""
         check_n_latent(self.n_latent, n_cells, n_genes)
-        if not self.loss:
-            raise InputError(f"loss is empty; give one or more of {', '.join(LOSSES)}.")
-        for name in self.loss:
-            check_choice("loss", name, LOSSES)
-        if len(set(self.loss)) < len(self.loss):
-            raise InputError(f"loss names one loss twice: {', '.join(self.loss)}.")
-        for option in ("seeds", "n_hidden", "max_epochs", "batch_size"):
-            check_range(option, getattr(self, option), low=1, integer=True)
-        check_range("n_layers", self.n_layers, low=0, integer=True)
-        check_range("learning_rate", self.learning_rate, low=0, low_inclusive=False)
-        check_range("validation_fraction", self.validation_fraction, low=0, high=0.9)
-        check_range("random_state", self.random_state, low=0, high=2**32 - 1, integer=True)
+        check_losses(self.loss, LOSSES)
+        check_range("seeds", self.seeds, low=1, integer=True)
         if self.n_clusters is not None:
             check_range("n_clusters", self.n_clusters, low=1, high=n_cells, integer=True)
+        self.check()
+
+    def of_runs(self) -> list[ModelSettings]:
+        """List the trainings: each loss with each latent size and seed."""
+        shared = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
+        return [
+            ModelSettings(n_latent=n_latent, loss=loss, seed=seed, **shared)
+            for loss, n_latent, seed in product(self.loss, self.n_latent, range(self.seeds))
+        ]
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,6 +94,8 @@ class Comparison:
         Names of the files the data were read from, ``matrix`` and ``labels``, where known.
     cell_names, gene_names
         Of the matrix's rows and columns.
+    gene_ids
+        Ensembl ids of the genes; None where they are not known.
     fraction_zero
         Share of zero entries.
     total_variance
@@ -125,6 +122,7 @@ class Comparison:
     source: dict[str, str]
     cell_names: Sequence[str]
     gene_names: Sequence[str]
+    gene_ids: Sequence[str] | None
     fraction_zero: float
     total_variance: float
     constant: ConstantGenes
@@ -197,6 +195,13 @@ def compare(
     n_clusters: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
+    schedule: str | Callable[[int], Any] = "constant_schedule",
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    callbacks: Callback | Sequence[Callback] | None = None,
+    checkpoints: str | Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Train an autoencoder for every pair of latent size and loss, and judge them all.
@@ -204,6 +209,9 @@ def compare(
     All runs see the same cells: one random split, drawn from ``random_state``, decides
     which are held out. Two runs of the same seed and latent size start from the same
     weights and pass the cells in the same order, whatever their loss.
+
+    With ``checkpoints``, a comparison that is stopped, by Ctrl-C, a failure or a kill, goes
+    on later with ``resume=True`` and the same arguments, to the same numbers.
 
     Parameters
     ----------
@@ -239,6 +247,23 @@ def compare(
         is), or ``auto``: counts if every value is a whole number.
     random_state
         Decides everything random: the same value gives the same results on one machine.
+    schedule
+        How the learning rate changes: a name of ``cellglass.schedules.SCHEDULES``, which
+        are Optax's, or a function of the step, from 0, that gives the learning rate.
+    patience, min_delta
+        Early stopping: a training ends when the loss of its held-out cells has not become
+        lower by more than ``min_delta`` for ``patience`` epochs, and the weights of the
+        best epoch are restored. None: no early stopping.
+    callbacks
+        Called after every epoch of every run with a :class:`cellglass.callbacks.Epoch`; a
+        run ends when one returns True.
+    checkpoints
+        Folder for the state of the trainings; default: none is kept. It is written when
+        the comparison is stopped, and with ``checkpoint_every`` on the way, too. It stays.
+    checkpoint_every
+        Write the state of a training after so many epochs.
+    resume
+        Go on from what is in ``checkpoints``, if there is anything.
     progress
         Called as ``progress(stage, done, total)`` on the way.
 
@@ -258,12 +283,16 @@ def compare(
     settings = Settings(
         n_latent=_as_tuple(n_latent), loss=_as_tuple(loss), seeds=seeds, n_hidden=n_hidden,
         n_layers=n_layers, max_epochs=max_epochs, batch_size=batch_size,
-        learning_rate=learning_rate, validation_fraction=validation_fraction,
+        learning_rate=learning_rate, schedule=schedule, patience=patience,
+        min_delta=min_delta, validation_fraction=validation_fraction,
         n_clusters=n_clusters, input=input, random_state=random_state,
     )  # fmt: skip
+    called = check_callbacks(callbacks)
+    kept = make_checkpoints(checkpoints, checkpoint_every, resume=resume)
     adata = _as_anndata(data)
     check_matrix(adata.X, name="the matrix")
-    settings.check(*adata.shape)
+    check_names(adata.obs_names, what="the names of cells")
+    settings.check_for(*adata.shape)
     source = dict(adata.uns.get(SOURCE_KEY, {}))
     if labels is not None:
         source["labels"] = labels
@@ -271,10 +300,11 @@ def compare(
         labels = "label"
     classes = None if labels is None else labels_of(adata, labels)
     preprocessor = Preprocessor.fit(adata.X, input=input)
-    X = _dense_if_small(preprocessor.transform(adata.X))
+    X = dense_if_small(preprocessor.transform(adata.X))
     is_validation = split_cells(len(adata), validation_fraction, random_state)
 
-    stage = _Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs(settings))
+    n_runs = len(settings.of_runs())
+    stage = _Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
     original_maps = project(X, random_state=random_state)
     neighbors = nearest_neighbors(X)
     k, k_from = _choose_n_clusters(settings, classes, X)
@@ -290,89 +320,66 @@ def compare(
         baselines.append(_evaluate_pca(X, size, is_validation, reference))
         stage.advance()
     rows = on_device(X)
-    epochs = _Stage(progress, "Training", n_runs(settings) * max_epochs)
+    epochs = _Epochs(progress, n_runs, max_epochs)
     runs = []
-    for name, size, seed in product(settings.loss, settings.n_latent, range(seeds)):
-        runs.append(
-            _evaluate_run(
-                X, rows, name, size, seed, settings, is_validation, reference,
-                original_maps, spread, epochs.advance,
-            )
-        )  # fmt: skip
-        stage.advance()
+    genes, gene_ids = tuple(adata.var_names), collect_gene_ids(adata)
+    with _kept(kept):
+        for run in settings.of_runs():
+            make = partial(
+                model_of, settings=run, preprocessor=preprocessor, genes=genes,
+                gene_ids=gene_ids,
+            )  # fmt: skip
+            with last_good_kept(kept, run.run, make):
+                training = train_network(
+                    X, rows, is_validation, run, callbacks=(*called, epochs), checkpoints=kept
+                )
+            epochs.finish_run()
+            runs.append(_evaluate_run(X, rows, run, training, reference, original_maps, spread))
+            stage.advance()
     return Comparison(
         settings=settings, preprocessor=preprocessor,
         source=source, cell_names=tuple(adata.obs_names),
-        gene_names=tuple(adata.var_names), fraction_zero=fraction_zero(X),
-        total_variance=spread,
+        gene_names=genes, gene_ids=gene_ids,
+        fraction_zero=fraction_zero(X), total_variance=spread,
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
         n_clusters=k, n_clusters_from=k_from, original=original,
         original_maps=original_maps, baselines=tuple(baselines), runs=tuple(runs),
     )  # fmt: skip
 
 
-def n_runs(settings: Settings) -> int:
-    """Count the networks that are trained."""
-    return len(settings.loss) * len(settings.n_latent) * settings.seeds
-
-
-def split_cells(n_cells: int, validation_fraction: float, random_state: int) -> np.ndarray:
-    """Draw the cells that are held out of all training.
-
-    Returns
-    -------
-    numpy.ndarray
-        True for held-out cells, shape (n_cells,). The nearest whole number to the
-        fraction, but at least one cell unless the fraction is 0, and at most all but two.
-    """
-    n_validation = round(validation_fraction * n_cells)
-    if validation_fraction > 0:
-        n_validation = min(max(n_validation, 1), n_cells - 2)
-    held_out = np.zeros(n_cells, bool)
-    order = np.random.default_rng(random_state).permutation(n_cells)
-    held_out[order[:n_validation]] = True
-    return held_out
+@contextmanager
+def _kept(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Write the finished trainings, too, when those after them are stopped."""
+    try:
+        yield
+    except BaseException:
+        if checkpoints is not None:
+            checkpoints.write()
+        raise
 
 
 def _evaluate_run(
     X: np.ndarray | sparse.csr_matrix,
     rows: Rows,
-    loss: str,
-    n_latent: int,
-    seed: int,
-    settings: Settings,
-    is_validation: np.ndarray,
+    settings: ModelSettings,
+    training: Training,
     reference: Reference,
     original_maps: Maps,
     spread: float,
-    on_epoch: Callable[[], None],
 ) -> Evaluation:
-    key = jax.random.fold_in(jax.random.key(settings.random_state), seed)
-    weights_key, order_key = jax.random.split(key)
-    network = AutoencoderNetwork(
-        X.shape[1], n_latent, n_hidden=settings.n_hidden, n_layers=settings.n_layers,
-        key=weights_key,
-    )  # fmt: skip
-    training = train(
-        network, rows, np.flatnonzero(~is_validation), np.flatnonzero(is_validation),
-        LOSSES[loss], max_epochs=settings.max_epochs, batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate, key=order_key,
-        on_epoch=lambda epoch, value: on_epoch(),
-    )  # fmt: skip
     Z = encode(training.network, rows)
     X_hat = reconstruct(training.network, rows)
     errors = squared_errors(X, X_hat)
-    # The losses of an epoch say nothing about the weights that its last step left behind.
-    check_finite(
-        "error of the reconstruction", errors.mse_all or 0.0, settings.max_epochs,
-        settings.max_epochs, settings.learning_rate,
-    )  # fmt: skip
+    if not np.isfinite(errors.mse_all or 0.0):
+        raise TrainingError(
+            f"The reconstructions of {settings.run} are no longer finite numbers, although "
+            f"its loss is. Try a lower learning rate than {settings.learning_rate:g}.",
+            training,
+        )
     coordinates = reconstruction_coordinates(training.network, rows)
     random_state = settings.random_state
     return Evaluation(
-        loss=loss,
-        n_latent=n_latent,
-        seed=seed,
+        settings=settings,
         training=training,
         errors=errors,
         latent_vectors=Z,
@@ -423,31 +430,14 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers, which JSON does not know, into Python's."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _as_anndata(data: Any) -> AnnData:
     from anndata import AnnData
 
     if isinstance(data, AnnData):
         return data
-    X = data.tocsr() if sparse.issparse(data) else np.asarray(data)
-    if X.ndim != 2:
-        raise InputError(
-            f"The matrix has shape {X.shape}; expected two dimensions, cells × genes."
-        )
-    return AnnData(X)
-
-
-def _dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:
-    """Make a matrix dense, which is faster at every step, if it fits the budget."""
-    if isinstance(X, np.ndarray) or X.shape[0] * X.shape[1] * 4 > DENSE_BUDGET_BYTES:
-        return X
-    return X.toarray()
+    X = data if sparse.issparse(data) else np.asanyarray(data)
+    check_array(X, name="the matrix")
+    return AnnData(to_csr(X) if sparse.issparse(X) else np.asarray(X))
 
 
 class _Stage:
@@ -460,6 +450,27 @@ class _Stage:
     def advance(self) -> None:
         self._done += 1
         self._progress(self._name, self._done, self._total)
+
+
+class _Epochs:
+    """Counts up epochs of all runs; those that a run ends without count as done."""
+
+    def __init__(self, progress: Progress, n_runs: int, max_epochs: int) -> None:
+        self._progress, self._total = progress, n_runs * max_epochs
+        self._max_epochs, self._runs, self._done = max_epochs, 0, 0
+        progress("Training", 0, self._total)
+
+    def __call__(self, epoch: Epoch) -> None:
+        self._tell(self._runs * self._max_epochs + epoch.epoch)
+
+    def finish_run(self) -> None:
+        self._runs += 1
+        self._tell(self._runs * self._max_epochs)
+
+    def _tell(self, done: int) -> None:
+        if done > self._done:
+            self._done = done
+            self._progress("Training", done, self._total)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

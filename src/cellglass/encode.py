@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +10,11 @@ from jax import Array
 from cellglass.batches import Rows
 from cellglass.network import AutoencoderNetwork
 
-CHUNK = 1024
-"""Cells encoded at a time: wide enough to keep the cores busy, small enough for memory."""
+CHUNK = 512
+"""Cells encoded at a time: enough to keep the cores busy, few enough to fill up for one."""
 
 
-def encode(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
+def encode(network: AutoencoderNetwork, rows: Rows | np.ndarray) -> np.ndarray:
     """Latent vectors of all cells.
 
     Parameters
@@ -24,17 +22,28 @@ def encode(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
     network
         A trained network.
     rows
-        Preprocessed values, shape (n_cells, n_genes).
+        Preprocessed values, shape (n_cells, n_genes), on the device or as an array.
 
     Returns
     -------
     numpy.ndarray
         Shape (n_cells, n_latent), float32.
     """
-    return np.concatenate([np.asarray(z)[:n] for z, n in _chunks(_encode, network, rows)])
+    return _collect(_encode, network, rows, network.encoder[-1].bias.shape[0])
 
 
-def reconstruct(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
+def decode(network: AutoencoderNetwork, Z: np.ndarray) -> np.ndarray:
+    """Cells from latent vectors of shape (n_cells, n_latent).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_cells, n_genes), float32.
+    """
+    return _collect(_decode, network, Z, network.decoder[-1].bias.shape[0])
+
+
+def reconstruct(network: AutoencoderNetwork, rows: Rows | np.ndarray) -> np.ndarray:
     """Reconstructions of all cells, on the scale of the input.
 
     Returns
@@ -42,12 +51,7 @@ def reconstruct(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
     numpy.ndarray
         Shape (n_cells, n_genes), float32.
     """
-    out = np.empty(rows.shape, np.float32)
-    start = 0
-    for x_hat, n in _chunks(_reconstruct, network, rows):
-        out[start : start + n] = x_hat[:n]
-        start += n
-    return out
+    return _collect(_reconstruct, network, rows, rows.shape[1])
 
 
 def reconstruction_coordinates(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
@@ -64,33 +68,55 @@ def reconstruction_coordinates(network: AutoencoderNetwork, rows: Rows) -> np.nd
     numpy.ndarray
         Shape (n_cells, min(n_hidden, n_genes)), float32.
     """
-    H = np.concatenate([np.asarray(h)[:n] for h, n in _chunks(_last_hidden, network, rows)])
     weight = np.asarray(network.decoder[-1].weight, np.float64)  # (n_hidden, n_genes)
+    H = _collect(_last_hidden, network, rows, weight.shape[0])
     R = np.linalg.qr(weight.T).R
     return (H @ R.T).astype(np.float32)
 
 
 @jax.jit
-def _last_hidden(network: AutoencoderNetwork, rows: Rows, cells: Array) -> Array:
-    return network.last_hidden(rows.take(cells))
+def _take(rows: Rows, cells: Array) -> Array:
+    return rows.take(cells)
 
 
 @jax.jit
-def _encode(network: AutoencoderNetwork, rows: Rows, cells: Array) -> Array:
-    return network.encode(rows.take(cells))
+def _last_hidden(network: AutoencoderNetwork, x: Array) -> Array:
+    return network.last_hidden(x)
 
 
 @jax.jit
-def _reconstruct(network: AutoencoderNetwork, rows: Rows, cells: Array) -> Array:
-    return network(rows.take(cells))
+def _encode(network: AutoencoderNetwork, x: Array) -> Array:
+    return network.encode(x)
 
 
-def _chunks(
-    program: jax.stages.Wrapped, network: AutoencoderNetwork, rows: Rows
-) -> Iterator[tuple[Array, int]]:
-    """Run a program over all cells; the last chunk repeats a cell to keep its shape."""
+@jax.jit
+def _decode(network: AutoencoderNetwork, z: Array) -> Array:
+    return network.decode(z)
+
+
+@jax.jit
+def _reconstruct(network: AutoencoderNetwork, x: Array) -> Array:
+    return network(x)
+
+
+def _collect(
+    program: jax.stages.Wrapped,
+    network: AutoencoderNetwork,
+    rows: Rows | np.ndarray,
+    width: int,
+) -> np.ndarray:
+    """Run a program over all cells, always CHUNK at a time, shape (n_cells, width).
+
+    Where there are fewer, the chunk is filled up: matrices of other shapes are multiplied
+    in another order, which would show in the last bits, and compiled anew.
+    """
     n_cells = rows.shape[0]
-    width = min(CHUNK, n_cells)
-    for start in range(0, n_cells, width):
-        cells = np.minimum(np.arange(start, start + width), n_cells - 1)
-        yield program(network, rows, jnp.asarray(cells)), min(width, n_cells - start)
+    out = np.empty((n_cells, width), np.float32)
+    for start in range(0, n_cells, CHUNK):
+        n = min(CHUNK, n_cells - start)
+        if isinstance(rows, np.ndarray):
+            x = jnp.asarray(np.pad(rows[start : start + n], ((0, CHUNK - n), (0, 0))))
+        else:
+            x = _take(rows, jnp.minimum(jnp.arange(start, start + CHUNK), n_cells - 1))
+        out[start : start + n] = np.asarray(program(network, x))[:n]
+    return out

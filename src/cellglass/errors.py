@@ -1,4 +1,12 @@
-"""The exceptions for a user's mistake and for a training that failed."""
+"""The exceptions for a user's mistake, for a training that failed, and for a stopped one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cellglass.train import Training
 
 
 class InputError(ValueError):
@@ -11,4 +19,32 @@ class InputError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """Training could not go on; the message says where it stopped and why."""
+    """Training could not go on; the message says where it stopped and why.
+
+    Attributes
+    ----------
+    training
+        What stood at the end of the last good epoch, weights included; None if training
+        had not begun.
+    """
+
+    def __init__(self, message: str, training: Training | None = None) -> None:
+        super().__init__(message)
+        self.training = training
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C was pressed, and the epoch was finished first.
+
+    Attributes
+    ----------
+    training
+        What stood at the end of that epoch, weights included.
+    checkpoint
+        File that the training can be resumed from; None if there is none.
+    """
+
+    def __init__(self, message: str, training: Training, checkpoint: Path | None) -> None:
+        super().__init__(message)
+        self.training = training
+        self.checkpoint = checkpoint

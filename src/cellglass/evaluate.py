@@ -11,6 +11,7 @@ from cellglass.cluster import kmeans, leiden
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
 from cellglass.project import Maps
+from cellglass.settings import ModelSettings
 from cellglass.train import Training
 
 SILHOUETTE_CELLS = 10_000
@@ -157,8 +158,8 @@ class Evaluation:
 
     Attributes
     ----------
-    loss, n_latent, seed
-        Which run of the grid it is.
+    settings
+        Which run of the grid it is, and how it was trained.
     training
         The trained network, its losses by epoch, its time.
     errors
@@ -176,9 +177,7 @@ class Evaluation:
         values; None if no entry is zero.
     """
 
-    loss: str
-    n_latent: int
-    seed: int
+    settings: ModelSettings
     training: Training
     errors: SquaredErrors
     latent_vectors: np.ndarray
@@ -192,7 +191,7 @@ class Evaluation:
     @property
     def name(self) -> str:
         """Name of the run in every output file."""
-        return f"{self.loss}_{self.n_latent}_seed{self.seed}"
+        return self.settings.run
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellglass.checks import check_labels_length, suggest
+from cellglass.checks import check_labels_length, check_names, suggest
 from cellglass.errors import InputError
 from cellglass.files import first_line, load_npy, open_text, split_line
+from cellglass.memory import check_fits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ def read_labels(
     ------
     InputError
         If the labels are found neither in ``obs`` nor as a file, one is missing or blank,
-        or their number fails :func:`cellglass.checks.check_labels_length`.
+        or they fail :func:`cellglass.checks.check_labels_length` or
+        :func:`cellglass.checks.check_names`.
     """
     if isinstance(labels, str) and labels in adata.obs:
         name = f"The column {labels!r} of obs in {matrix}"
@@ -75,7 +77,7 @@ def read_labels(
             f"obs in {matrix} (its columns: {listed}).{close} Give a text file with one "
             "label a line, or the name of such a column."
         )
-    return _as_categorical(found)
+    return _as_categorical(found, name)
 
 
 def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
@@ -84,7 +86,8 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
     Raises
     ------
     InputError
-        If there is no such column, or a label in it is missing.
+        If there is no such column, a label in it is missing, or one fails
+        :func:`cellglass.checks.check_names`.
     """
     if not isinstance(column, str) or column not in adata.obs:
         columns = list(map(str, adata.obs.columns))
@@ -94,12 +97,14 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
             f"{', '.join(map(repr, columns)) or 'none'}).{close} Give the name "
             "of a column with one label for every cell."
         )
-    return _as_categorical(_labels_in_column(adata, column, f"The column {column!r} of obs"))
+    name = f"The column {column!r} of obs"
+    return _as_categorical(_labels_in_column(adata, column, name), name)
 
 
-def _as_categorical(found: list[str]) -> pd.Categorical[str]:
+def _as_categorical(found: list[str], name: str) -> pd.Categorical[str]:
     import pandas as pd
 
+    check_names(found, what=f"the labels ({name})")
     found = _plain_whole_numbers(found)
     names = sorted(set(found), key=_natural_key(found))
     if len(names) > max(MANY_CLASSES, len(found) / 2):
@@ -193,6 +198,7 @@ def _labels_in_npy(path: Path) -> list[str]:
             "but the labels must be one row of strings or of numbers, one for each cell. "
             "Save them as such."
         )
+    check_fits(64 * array.size, name=f"{path}, as text,")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     found = [str(value).strip() for value in array]

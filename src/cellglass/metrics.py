@@ -104,6 +104,39 @@ def squared_errors(
     return SquaredErrors(nonzero, zero, n_nonzero, n_genes)
 
 
+def mean_squared_errors(
+    errors: SquaredErrors, is_validation: np.ndarray
+) -> dict[str, float | None]:
+    """Mean squared errors by entries and by cells, under their names in the results.
+
+    Parameters
+    ----------
+    errors
+        Of all cells.
+    is_validation
+        True for cells held out of the training, shape (n_cells,).
+
+    Returns
+    -------
+    dict
+        ``mse_all``, ``mse_nonzero`` and ``mse_zero`` over all cells; with ``_train`` over
+        the training cells, with ``_validation`` over the held-out ones. None where there is
+        no such entry.
+    """
+    numbers: dict[str, float | None] = {}
+    for suffix, part in (
+        ("", errors),
+        ("_train", errors.of(~is_validation)),
+        ("_validation", errors.of(is_validation)),
+    ):
+        numbers |= {
+            f"mse_all{suffix}": part.mse_all,
+            f"mse_nonzero{suffix}": part.mse_nonzero,
+            f"mse_zero{suffix}": part.mse_zero,
+        }
+    return numbers
+
+
 def fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
     """Share of zero entries of a matrix (n_cells, n_genes)."""
     nonzero = np.count_nonzero(X) if isinstance(X, np.ndarray) else X.nnz

@@ -1,29 +1,38 @@
-"""A trained model as a file."""
+"""A trained model: applied to new cells, kept as a file."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
 
-from cellglass.batches import on_device
-from cellglass.checks import check_matrix
-from cellglass.encode import encode, reconstruct
+from cellglass.encode import decode, encode, reconstruct
 from cellglass.errors import InputError
+from cellglass.genes import GeneMatch, match_genes
+from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
+from cellglass.new_cells import NewCells, new_cells
+from cellglass.outputs import write_whole
 from cellglass.preprocess import Preprocessor
+from cellglass.slots import raw_of
+from cellglass.tensor_file import pack, unpack
 
-METADATA_KEY = "cellglass"
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy import sparse
+
+FORMAT_VERSION = 2
+KIND = "model"
+SUFFIX = ".safetensors"
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained autoencoder with all that is needed to apply it.
 
@@ -41,6 +50,9 @@ class Model:
         How it was trained: ``seed``, ``max_epochs``, ``batch_size`` and so on.
     history
         Loss by epoch, ``train`` and ``validation``.
+    gene_ids
+        Ensembl ids of the same genes, ``""`` where a gene has none; None where the
+        training data had none.
     """
 
     network: AutoencoderNetwork
@@ -49,115 +61,314 @@ class Model:
     preprocessor: Preprocessor
     settings: dict[str, Any]
     history: dict[str, list[float]]
+    gene_ids: tuple[str, ...] | None = None
 
-    def transform(self, X: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+    def __repr__(self) -> str:
+        kind = "raw counts" if self.preprocessor.input == "counts" else "log-normalised values"
+        return (
+            f"Model of {kind} of {len(self.genes):,} genes: {self.n_latent} latent "
+            f"dimensions, trained with {self.loss}"
+        )
+
+    @property
+    def n_latent(self) -> int:
+        """Width of the bottleneck."""
+        return int(self.network.encoder[-1].weight.shape[1])
+
+    def transform(
+        self,
+        data: AnnData | np.ndarray | sparse.spmatrix,
+        *,
+        layer: str | None = None,
+        use_raw: bool = False,
+        min_coverage: float = 0.8,
+    ) -> np.ndarray:
         """Encode cells.
+
+        What comes out for a cell depends on that cell alone: on a CPU it is the same to
+        the last bit whatever cells stand around it.
 
         Parameters
         ----------
-        X
-            Shape (n_cells, n_genes), of the kind the model was trained on (raw counts or
-            log-normalised values) and with its genes in its order.
+        data
+            New cells of the kind the model was trained on (raw counts or log-normalised
+            values). AnnData, also backed: its genes are found by their names, see
+            :func:`cellglass.genes.match_genes`. Array or sparse matrix of shape (n_cells,
+            n_genes): the genes are the model's in the model's order.
+        layer
+            Layer of the AnnData to take; default its ``X``.
+        use_raw
+            Whether to take ``adata.raw``, which has genes of its own.
+        min_coverage
+            Smallest share of the model's genes that the AnnData must have, in [0, 1]; the
+            others are filled with 0, which is what the model saw where a gene was absent.
 
         Returns
         -------
         numpy.ndarray
             Latent vectors, shape (n_cells, n_latent), float32.
-        """
-        return encode(self.network, on_device(self._preprocess(X)))
 
-    def reconstruct(self, X: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+        Raises
+        ------
+        InputError
+            If the data do not fit the model: other genes, other values, or values of the
+            other kind although the model's kind was found out from its training data.
+        """
+        cells = self._cells(data, layer, use_raw, min_coverage)
+        out = np.empty((cells.n_cells, self.n_latent), np.float32)
+        for start, x in cells.runs(self.preprocessor):
+            out[start : start + len(x)] = encode(self.network, x)
+        return out
+
+    def reconstruct(
+        self,
+        data: AnnData | np.ndarray | sparse.spmatrix,
+        *,
+        layer: str | None = None,
+        use_raw: bool = False,
+        min_coverage: float = 0.8,
+    ) -> np.ndarray:
         """Reconstruct cells on the preprocessed (log-normalised) scale.
+
+        Parameters and errors are those of :meth:`transform`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_cells, n_genes), float32, with the genes of the model.
+        """
+        cells = self._cells(data, layer, use_raw, min_coverage)
+        out = np.empty((cells.n_cells, len(self.genes)), np.float32)
+        for start, x in cells.runs(self.preprocessor):
+            out[start : start + len(x)] = reconstruct(self.network, x)
+        return out
+
+    def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
+        """Decode latent vectors into cells on the preprocessed (log-normalised) scale.
+
+        Parameters
+        ----------
+        Z
+            Latent vectors, shape (n_cells, n_latent), finite numbers.
 
         Returns
         -------
         numpy.ndarray
             Shape (n_cells, n_genes), float32.
+
+        Raises
+        ------
+        InputError
+            If the shape is another, or a value is missing or infinite.
         """
-        return reconstruct(self.network, on_device(self._preprocess(X)))
-
-    def _preprocess(self, X: np.ndarray | sparse.csr_matrix) -> Any:
-        if not (isinstance(X, np.ndarray) or sparse.issparse(X)):
+        try:
+            Z = np.asarray(Z)
+        except ValueError:  # rows of several lengths
+            Z = np.empty(0, object)
+        if Z.ndim != 2 or Z.shape[1] != self.n_latent or Z.dtype.kind not in "buif":
             raise InputError(
-                f"The cells are given as {type(X).__name__}; expected a NumPy array or a "
-                "SciPy sparse matrix, such as adata.X, with the genes of model.genes."
+                f"The latent vectors are an array of shape {Z.shape} and type {Z.dtype}; "
+                f"expected numbers, cells × {self.n_latent}, as transform gives them."
             )
-        if X.ndim != 2 or X.shape[1] != len(self.genes):
+        with np.errstate(over="ignore"):
+            values = Z.astype(np.float32)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
             raise InputError(
-                f"The matrix has shape {X.shape}, but the model was trained on "
-                f"{len(self.genes)} genes; expected cells × {len(self.genes)}, with the "
-                "genes in the order of model.genes."
+                f"The latent vectors hold {Z[row, column]} at cell {row + 1:,}, dimension "
+                f"{column + 1:,} (counted from 1), but every value must be a finite number "
+                "that 32-bit floating point can hold. Remove that cell."
             )
-        check_matrix(X, name="the matrix", gene_names=self.genes, least_cells=1)
-        return self.preprocessor.transform(X)
+        return decode(self.network, values)
 
-    def save(self, path: str | Path) -> None:
-        """Write one ``.safetensors`` file: weights as tensors, all else as metadata."""
-        from safetensors.numpy import save_file
+    def match(
+        self,
+        adata: AnnData,
+        *,
+        use_raw: bool = False,
+        min_coverage: float = 0.8,
+    ) -> GeneMatch:
+        """Find the model's genes in an AnnData object, without encoding anything.
 
+        Parameters
+        ----------
+        adata
+            Data with genes in any order.
+        use_raw
+            Whether to look into ``adata.raw``.
+        min_coverage
+            Smallest share of the model's genes that must be there, in [0, 1].
+
+        Raises
+        ------
+        InputError
+            If fewer are there, or if a gene of the model could be one of several.
+        """
+        var = raw_of(adata).var if use_raw else adata.var
+        return match_genes(var, self.genes, self.gene_ids, min_coverage=min_coverage)
+
+    def to_bytes(self) -> bytes:
+        """All bytes of the file that :meth:`save` writes; the same for the same model."""
         names = _tensor_names(len(self.network.encoder) - 1)
         weights = map(np.asarray, jax.tree.leaves(self.network))
-        tensors = dict(zip(names, weights, strict=True))
         content = {
-            "format_version": FORMAT_VERSION,
             "loss": self.loss,
             "genes": list(self.genes),
+            "gene_ids": None if self.gene_ids is None else list(self.gene_ids),
             "preprocessor": self.preprocessor.to_dict(),
             "settings": self.settings,
             "history": self.history,
         }
-        # One key only: safetensors writes several in an order that changes from file to file.
-        save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
+        tensors = dict(zip(names, weights, strict=True))
+        return pack(tensors, content, kind=KIND, format_version=FORMAT_VERSION)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, name: str = "the model") -> Model:
+        """Make a model from the bytes that :meth:`to_bytes` gave, of any format so far.
+
+        Parameters
+        ----------
+        data
+            All bytes of the file.
+        name
+            What to call it in messages.
+
+        Raises
+        ------
+        InputError
+            If they are damaged, not a model, or of a newer format.
+        """
+        tensors, content = unpack(data, name=name, kind=KIND, format_version=FORMAT_VERSION)
+        try:
+            return _model_of(tensors, content)
+        except InputError as error:
+            raise InputError(f"{name} cannot be used as a model: {error}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.safetensors`` file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If the name does not end in ``.safetensors`` or the file cannot be written.
+        """
+        path = Path(path)
+        check_model_path(path)
+        write_whole(path, self.to_bytes())
+
+    def _cells(
+        self, data: Any, layer: str | None, use_raw: bool, min_coverage: float
+    ) -> NewCells:
+        return new_cells(
+            data, self.genes, layer=layer, use_raw=use_raw,
+            match=lambda adata: self.match(adata, use_raw=use_raw, min_coverage=min_coverage),
+        )  # fmt: skip
+
+
+def check_model_path(path: Path) -> None:
+    """Check that a model can be saved under a name, before the work.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in ``.safetensors``.
+    """
+    if path.suffix != SUFFIX:
+        raise InputError(
+            f"A model cannot be saved as {path}: its name must end in {SUFFIX}, such as "
+            f"{path.with_suffix(SUFFIX) if path.name else 'model' + SUFFIX}."
+        )
 
 
 def load(path: str | Path) -> Model:
-    """Read a model that :meth:`Model.save` wrote.
+    """Read a model that :meth:`Model.save` wrote, of this or an earlier version.
 
     Raises
     ------
     InputError
         If the file is missing, damaged, not a model, or of a newer format.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}; expected a model that cellglass saved.")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise InputError(
-            f"{path} cannot be read as a model ({error}): it is damaged, cut short, or not "
-            "a .safetensors file. Copy it again from where it was saved."
-        ) from None
-    if METADATA_KEY not in metadata:
-        raise InputError(
-            f"{path} is a .safetensors file, but cellglass did not write it (its metadata "
-            f"lack {METADATA_KEY!r}); expected a model that cellglass saved."
-        )
-    try:
-        content = json.loads(metadata[METADATA_KEY])
-        newer = content["format_version"] > FORMAT_VERSION
-        if not newer:
-            return Model(
-                network=_network_of(tensors, len(content["genes"])),
-                loss=content["loss"],
-                genes=tuple(content["genes"]),
-                preprocessor=Preprocessor.from_dict(content["preprocessor"]),
-                settings=content["settings"],
-                history=content["history"],
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is a model of cellglass, but a part of it is missing or changed "
-            f"({type(error).__name__}: {error}). Copy it again from where it was saved."
+            f"{path} cannot be read: {error.strerror or error}. Check that the disk is there "
+            "and that you may read the file."
         ) from error
-    raise InputError(
-        f"{path} has model format {content['format_version']}, but this cellglass reads "
-        f"formats up to {FORMAT_VERSION}. Install a newer cellglass to open it."
+    return Model.from_bytes(data, name=str(path))
+
+
+def _model_of(tensors: dict[str, np.ndarray], content: dict[str, Any]) -> Model:
+    """Check every part of a file's content and put the model together."""
+    genes = _names(_part(content, "genes", list), "genes")
+    gene_ids = content.get("gene_ids")
+    if gene_ids is not None:
+        gene_ids = _names(_part(content, "gene_ids", list), "gene_ids")
+        if len(gene_ids) != len(genes):
+            raise _changed(
+                f"its numbers of genes ({len(genes):,}) and of gene_ids "
+                f"({len(gene_ids):,}) differ"
+            )
+    loss = _part(content, "loss", str)
+    if loss not in LOSSES:
+        raise InputError(
+            f"it was trained with the loss {loss!r}, but this cellglass knows only "
+            f"{', '.join(LOSSES)}. Open it with the version that trained it."
+        )
+    history = _part(content, "history", dict)
+    for name, values in history.items():
+        if not (isinstance(values, list) and all(_is_number(value) for value in values)):
+            raise _changed(f"the history {name!r} is no list of numbers")
+    return Model(
+        network=_network_of(tensors, len(genes)),
+        loss=loss,
+        genes=genes,
+        preprocessor=_preprocessor_of(_part(content, "preprocessor", dict)),
+        settings=_part(content, "settings", dict),
+        history=history,
+        gene_ids=gene_ids,
     )
+
+
+def _changed(what: str) -> InputError:
+    return InputError(f"{what}. Copy it again from where it was saved.")
+
+
+def _part(content: dict[str, Any], name: str, kind: type[T]) -> T:
+    if name not in content:
+        raise _changed(f"the part {name!r} is missing")
+    part = content[name]
+    if not isinstance(part, kind):
+        raise _changed(
+            f"the part {name!r} is a {type(part).__name__}, expected a {kind.__name__}"
+        )
+    return part
+
+
+def _names(names: list[Any], what: str) -> tuple[str, ...]:
+    if not names or not all(isinstance(name, str) for name in names):
+        raise _changed(f"its {what} are no list of names")
+    return tuple(names)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _preprocessor_of(state: dict[str, Any]) -> Preprocessor:
+    warnings = state.get("warnings", [])
+    fine = (
+        isinstance(state.get("detected", False), bool)
+        and isinstance(state.get("reason", ""), str)
+        and isinstance(warnings, list)
+        and all(isinstance(warning, str) for warning in warnings)
+    )
+    if not fine:
+        raise _changed("a part of its 'preprocessor' is of another kind than it should be")
+    return Preprocessor.from_dict(state)
 
 
 def _network_of(tensors: dict[str, np.ndarray], n_genes: int) -> AutoencoderNetwork:
@@ -165,21 +376,36 @@ def _network_of(tensors: dict[str, np.ndarray], n_genes: int) -> AutoencoderNetw
 
     Raises
     ------
-    KeyError, ValueError
-        If a tensor is missing, or does not fit the others.
+    InputError
+        If a tensor is missing or too many, does not fit the others, or holds anything
+        but finite 32-bit numbers.
     """
     n_layers = sum(name.startswith("encoder.") for name in tensors) // 2 - 1
-    first, last = tensors["encoder.0.weight"], tensors[f"encoder.{n_layers}.weight"]
-    network = AutoencoderNetwork(
-        n_genes, last.shape[1], n_hidden=first.shape[1], n_layers=n_layers,
-        key=jax.random.key(0),
-    )  # fmt: skip
-    expected, structure = jax.tree.flatten(network)
-    weights = [tensors[name] for name in _tensor_names(n_layers)]
-    for name, weight, like in zip(_tensor_names(n_layers), weights, expected, strict=True):
-        if weight.shape != like.shape:
-            raise ValueError(f"{name} has shape {weight.shape}, expected {like.shape}")
-    return jax.tree.unflatten(structure, map(jnp.asarray, weights))
+    names = _tensor_names(max(n_layers, 0))
+    if set(names) != set(tensors):
+        odd = sorted(set(names) ^ set(tensors))
+        raise _changed(f"the weights are not those of a network (look at {', '.join(odd[:4])})")
+    for name, weight in tensors.items():
+        if weight.dtype != np.float32 or not np.isfinite(weight).all():
+            raise _changed(f"the weights {name} hold something else than finite 32-bit numbers")
+        if weight.ndim != (2 if name.endswith("weight") else 1) or 0 in weight.shape:
+            raise _changed(f"the weights {name} have shape {weight.shape}")
+    n_hidden = tensors["encoder.0.weight"].shape[1]
+    n_latent = tensors["decoder.0.weight"].shape[0]
+
+    def network() -> AutoencoderNetwork:
+        return AutoencoderNetwork(
+            n_genes, n_latent, n_hidden=n_hidden, n_layers=n_layers, key=jax.random.key(0)
+        )
+
+    # Shapes alone: no weights are drawn, and none are made by what a file claims.
+    expected, structure = jax.tree.flatten(jax.eval_shape(network))
+    for name, like in zip(names, expected, strict=True):
+        if tensors[name].shape != like.shape:
+            raise _changed(
+                f"the weights {name} have shape {tensors[name].shape}, expected {like.shape}"
+            )
+    return jax.tree.unflatten(structure, [jnp.asarray(tensors[name]) for name in names])
 
 
 def _tensor_names(n_layers: int) -> list[str]:

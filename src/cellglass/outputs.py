@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from cellglass.errors import InputError
+
+
+def csv_text(value: str) -> str:
+    """Make a text safe as a cell of a CSV file that a spreadsheet opens.
+
+    A spreadsheet computes a cell that begins with ``=``, ``+``, ``-`` or ``@``, and such a
+    formula can send data away or start a program. Names of files, classes and genes come
+    from elsewhere.
+
+    Parameters
+    ----------
+    value
+        Any text.
+
+    Returns
+    -------
+    str
+        With ``'`` before it, which spreadsheets take as the mark of text, if it begins with
+        one of these characters (also their full-width forms, also after blanks), or with a
+        tab or a line break; else as it was. A number stays one, whatever its sign.
+    """
+    try:
+        float(value)
+    except ValueError:
+        risky = value.startswith(("\t", "\r", "\n")) or value.lstrip().startswith(
+            tuple("=+-@＝＋－＠")
+        )
+        return f"'{value}" if risky else value
+    return value
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -30,7 +61,7 @@ def write_whole(path: Path, content: bytes) -> None:
     InputError
         If it cannot be written; what was there before is unchanged then.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -58,11 +89,16 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
     InputError
         If nothing can be written there.
     """
-    home = folder if folder.is_dir() else folder.parent
+    with _scratch_in(folder if folder.is_dir() else folder.parent, folder) as path:
+        yield path
+
+
+@contextmanager
+def _scratch_in(home: Path, folder: Path) -> Iterator[Path]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(
-            dir=home, prefix=".cellglass-", ignore_cleanup_errors=True
+            dir=home, prefix=_scratch_prefix(folder), ignore_cleanup_errors=True
         )
     except OSError as error:
         raise InputError(
@@ -71,6 +107,17 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
         ) from error
     with scratch as path:
         yield Path(path)
+
+
+def _scratch_prefix(folder: Path) -> str:
+    return f".cellglass-{folder.name}-"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the hidden folders of a process that was killed while it wrote to `folder`."""
+    for home in (folder, folder.parent):
+        for left in home.glob(glob.escape(_scratch_prefix(folder)) + "*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -85,7 +132,7 @@ def check_writable(folder: Path) -> None:
     while not home.exists() and home != home.parent:
         home = home.parent
     # The folders above the target are made by who writes; here, nothing is left behind.
-    with scratch_beside(home if home.is_dir() else folder):
+    with _scratch_in(home if home.is_dir() else folder.parent, folder):
         pass
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cellglass.checks import check_choice, check_range, describe_place, row_chunks
+from cellglass.checks import check_choice, check_largest, check_range
 from cellglass.errors import InputError
+from cellglass.matrices import row_chunks, to_csr
 
 INPUTS = ("auto", "counts", "log")
 
@@ -18,37 +19,35 @@ INPUTS = ("auto", "counts", "log")
 # a sequencer has ever given stays below 20: beyond 30 no logarithm was taken.
 LARGEST_LOG = 30.0
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-
-def _canonical(X: Any) -> Any:
-    """Bring a CSR matrix to sorted indices, without duplicates or stored zeros.
+def _nonzero(X: Any) -> sparse.csr_matrix:
+    """Bring a sparse matrix to canonical CSR without stored zeros.
 
     It may share its arrays with the caller's, so it is copied before a change.
     """
-    if X.has_canonical_format and np.all(X.data):
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    X.eliminate_zeros()
+    X = to_csr(X)
+    if not np.all(X.data):
+        X = X.copy()
+        X.eliminate_zeros()
     return X
 
 
-def _chunks(X: Any) -> Iterator[tuple[int, int, Any]]:
+def _chunks(X: Any) -> Iterator[tuple[int, int, sparse.csr_matrix]]:
     """Yield runs of rows as canonical CSR.
 
     A dense matrix and its CSR twin give the very same arrays here, so that whatever is
     computed from them, sums of fractions included, is the same to the last bit.
     """
-    if sparse.issparse(X) and X.format != "csr":
-        X = X.tocsr()
+    if sparse.issparse(X):
+        X = to_csr(X)
     for start, stop in row_chunks(X):
         chunk = X[start:stop]
         if not sparse.issparse(chunk):
             chunk = np.asarray(chunk)
-            if chunk.dtype == np.float16:  # which SciPy's sparse matrices cannot hold
-                chunk = chunk.astype(np.float32)
-        yield start, stop, _canonical(sparse.csr_matrix(chunk))
+            # SciPy's sparse matrices hold neither 16-bit floats nor foreign byte orders.
+            wanted = np.float32 if chunk.dtype == np.float16 else chunk.dtype.newbyteorder("=")
+            chunk = sparse.csr_matrix(chunk.astype(wanted, copy=False))
+        yield start, stop, _nonzero(chunk)
 
 
 @dataclass(frozen=True)
@@ -109,31 +108,6 @@ def _finding(scan: _Scan) -> str:
     if scan.negative:
         return f"all {scan.n_values:,} values are whole numbers, but some are negative"
     return f"all {scan.n_values:,} values are whole numbers (largest {scan.largest:,.0f})"
-
-
-def _check_float32(X: Any) -> None:
-    """Refuse a value that 32-bit floating point cannot hold.
-
-    Raises
-    ------
-    InputError
-        If a value is larger than 3.4e38 (or infinite, or missing).
-    """
-    if X.dtype.kind != "f" or X.dtype.itemsize <= 2:
-        return
-    for start, stop in row_chunks(X):
-        chunk = X[start:stop]
-        values = chunk.data if sparse.issparse(chunk) else chunk
-        # `not (a <= b)` is also true for NaN, which must not get past either.
-        if values.size and not (np.abs(values).max() <= _FLOAT32_MAX):
-            dense = chunk.toarray() if sparse.issparse(chunk) else np.asarray(chunk)
-            row, column = np.argwhere(~(np.abs(dense) <= _FLOAT32_MAX))[0].tolist()
-            raise InputError(
-                f"The value {dense[row, column]:.6g} at "
-                f"{describe_place(start + row, column)} cannot be used: training computes "
-                f"with 32-bit numbers, which end at {_FLOAT32_MAX:.3g}. Give raw counts or "
-                "log-normalised values, whose size stays far below that."
-            )
 
 
 @dataclass(frozen=True)
@@ -202,15 +176,15 @@ class Preprocessor:
         Raises
         ------
         InputError
-            If ``input`` is another word, or a value is too large for 32-bit floating
-            point.
+            If ``input`` is another word, or a value fails
+            :func:`cellglass.checks.check_largest`.
         """
         check_choice("input", input, INPUTS)
-        _check_float32(X)
         scan = _scan(X)
         whole = scan.n_fractions == 0 and not scan.negative
         detected = input == "auto"
         kind = ("counts" if whole else "log") if detected else input
+        check_largest(X, counts=kind == "counts")
         noun = "raw counts" if kind == "counts" else "log-normalised"
         if not detected:
             reason = f'input="{kind}" was given, so the matrix was taken as {noun}; '
@@ -250,18 +224,17 @@ class Preprocessor:
         Raises
         ------
         InputError
-            If a value is too large for 32-bit floating point.
+            If a value fails :func:`cellglass.checks.check_largest`.
         """
-        if sparse.issparse(X) and X.format != "csr":
-            X = X.tocsr()
-        _check_float32(X)
+        if sparse.issparse(X):
+            X = to_csr(X)
+        check_largest(X, counts=self.input == "counts")
         if self.input == "counts":
             return self._from_counts(X)
         if not sparse.issparse(X):
             return np.ascontiguousarray(X, dtype=np.float32)
         # The cast may round a tiny value to zero, so it comes before zeros are removed.
-        Y = _canonical(sparse.csr_matrix(X))
-        return _canonical(Y.astype(np.float32, copy=False))
+        return _nonzero(X.astype(np.float32, copy=False))
 
     def _from_counts(self, X: Any) -> Any:
         """Normalise, scale and take the logarithm, run of rows after run of rows."""
@@ -282,7 +255,7 @@ class Preprocessor:
                 parts.append(sparse.csr_matrix(part, shape=chunk.shape))
         if dense is not None:
             return dense
-        return _canonical(sparse.vstack(parts, format="csr"))
+        return _nonzero(sparse.vstack(parts, format="csr"))
 
     def to_dict(self) -> dict[str, Any]:
         """Hand over all fields as plain, JSON-able values.

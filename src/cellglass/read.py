@@ -7,32 +7,31 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from scipy import sparse
 
-from cellglass.checks import check_array, check_matrix, suggest
+from cellglass.checks import check_array, check_matrix, check_names, suggest
 from cellglass.errors import InputError
-from cellglass.files import first_line, load_npy, open_text, split_line
+from cellglass.files import NpyHeader, check_npy, first_line, load_npy, npy_header
+from cellglass.hdf5 import OBJECT_BYTES, check_hdf5
 from cellglass.labels import read_labels
+from cellglass.matrices import to_csr
+from cellglass.memory import check_fits
+from cellglass.tables import read_table
+from cellglass.tenx import read_10x_folder, read_10x_h5
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 SOURCE_KEY = "cellglass_source"
 """Entry of ``uns`` with the names of the files that the matrix and labels came from."""
-
-# First fields of a header that say: this column names the cells.
-_INDEX_HEADERS = {"", "unnamed: 0", "index", "barcode", "barcodes", "cell", "cells"}
-_INDEX_HEADERS |= {"cell_id", "cell id", "cellid", "cell_name", "cell name"}
-
-# What pandas takes as a missing value: no number, but no name either.
-_MISSING = {"", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "None", "NULL", "null"}
-_MISSING |= {"NaN", "nan", "-NaN", "-nan"}
 
 
 # --- one function a format -----------------------------------------------------------
@@ -51,82 +50,77 @@ def _read_npz(path: Path) -> AnnData:
                 f"{path} is not an .npz archive: its first bytes are not those of a zip "
                 "file. Save the matrix again with scipy.sparse.save_npz or numpy.savez."
             )
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            if {"format", "shape"} <= set(archive.files):
-                file.seek(0)
-                return _wrap(sparse.load_npz(file), path)
-            shapes: dict[str, str] = {}
-            matrices = {}
-            for name in archive.files:
-                try:
-                    array = archive[name]
-                except ValueError:  # Python objects, for instance an array of strings
-                    shapes[name] = "Python objects"
-                    continue
-                shapes[name] = f"shape {array.shape}"
-                if array.ndim == 2:
-                    matrices[name] = array
-    if len(matrices) != 1:
-        inside = ", ".join(f"{name!r} ({shape})" for name, shape in shapes.items())
+    with zipfile.ZipFile(path) as archive:
+        headers = {
+            info.filename.removesuffix(".npy"): _npy_header_in(archive, info, path)
+            for info in archive.infolist()
+        }
+        if {"format", "shape"} <= set(headers):
+            return _read_sparse_npz(archive, headers, path)
+        matrices = [
+            name
+            for name, header in headers.items()
+            if len(header.shape) == 2 and not header.dtype.hasobject
+        ]
+        if len(matrices) == 1:
+            name = matrices[0]
+            _check_npy_in(archive, name, headers[name], path)
+            with archive.open(f"{name}.npy") as file:
+                return _wrap(np.lib.format.read_array(file, allow_pickle=False), path)
+    inside = ", ".join(
+        f"{name!r} ("
+        + ("Python objects" if header.dtype.hasobject else f"shape {header.shape}")
+        + ")"
+        for name, header in headers.items()
+    )
+    raise InputError(
+        f"{path} holds {len(matrices)} arrays with two dimensions, but exactly one was "
+        f"expected, the matrix of cells × genes. Inside are: {inside or 'no arrays'}. "
+        "Save the matrix by itself, with numpy.save as .npy or with "
+        "scipy.sparse.save_npz."
+    )
+
+
+def _npy_header_in(archive: ZipFile, info: ZipInfo, path: Path) -> NpyHeader:
+    """Read the header of one array of an archive, without unpacking the array."""
+    # Of the others, a small piece may unpack to many gigabytes at once.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError(
-            f"{path} holds {len(matrices)} arrays with two dimensions, but exactly one was "
-            f"expected, the matrix of cells × genes. Inside are: {inside or 'no arrays'}. "
-            "Save the matrix by itself, with numpy.save as .npy or with "
-            "scipy.sparse.save_npz."
+            f"{path} holds {info.filename!r} in a compression that numpy does not write. "
+            "Save the matrix again with scipy.sparse.save_npz or numpy.savez_compressed."
         )
-    return _wrap(next(iter(matrices.values())), path)
+    with archive.open(info) as file:
+        return npy_header(cast(BinaryIO, file))
 
 
-def _read_table(path: Path) -> AnnData:
-    """Read text, one line a cell; how a header and an index are told is said in `read`."""
-    import pandas as pd
+def _check_npy_in(archive: ZipFile, name: str, header: NpyHeader, path: Path) -> None:
+    held = archive.getinfo(f"{name}.npy").file_size - header.size
+    check_npy(header, held, name=f"{path} (its {name!r})")
 
-    skip, separator, header, has_index = _table_layout(path)
-    options: dict[str, Any] = {
-        "sep": r"\s+" if separator == " " else separator,
-        "header": None,
-        "skiprows": skip,
-        "encoding": "utf-8-sig",
-        # By name, a cell called "NA" stays that; as a number it would be missing.
-        "converters": {0: str.strip} if has_index else None,
-    }
-    n_columns = pd.read_csv(path, nrows=1, **options).shape[1]
-    values = range(int(has_index), n_columns)
-    genes = header
-    if header is not None:
-        genes = header[1:] if has_index and len(header) == n_columns else header
-        if len(genes) != len(values):
-            raise InputError(
-                f"The header of {path} names {len(genes):,} genes, but the first row of "
-                f"numbers below it has {len(values):,} (with fields separated by "
-                f"{separator!r}). Give every column one name; only the first field, above "
-                "the names of the cells, may be left out."
-            )
-    try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(values, np.float64),
-            float_precision="round_trip",
-            **options,
-        )
-    except pd.errors.ParserError as error:
-        raise InputError(
-            f"{path} is not a table: {first_line(error)} Every row must have as many "
-            f"fields as the first ({n_columns:,}, separated by {separator!r}). Correct "
-            "that line and save the file again."
-        ) from error
-    except ValueError as error:
-        _refuse_text(path, values, genes, options)
-        raise error
-    adata = _wrap(table.iloc[:, int(has_index) :].to_numpy(), path)
-    if has_index:
-        names = table[0].tolist()
-        if header is None or (len(header) == n_columns and not _names_cells(header)):
-            _refuse_mixed_names(path, names)
-        adata.obs_names = names
-    if genes is not None:
-        adata.var_names = genes
+
+def _read_sparse_npz(archive: ZipFile, headers: dict[str, NpyHeader], path: Path) -> AnnData:
+    """Read a matrix as SciPy saves it, once what it claims is known to fit."""
+    for name, header in headers.items():
+        _check_npy_in(archive, name, header, path)
+    with archive.open("shape.npy") as file:
+        shape = np.ravel(np.lib.format.read_array(file, allow_pickle=False))
+    # Every row and column gets a name, however empty it is.
+    rows_and_columns = sum(abs(int(length)) for length in shape[:2])
+    check_fits(
+        sum(header.n_bytes for header in headers.values()) + OBJECT_BYTES * rows_and_columns,
+        name=str(path),
+    )
+    return _wrap(sparse.load_npz(path), path)
+
+
+def _read_text(path: Path) -> AnnData:
+    """Read a table of text."""
+    table = read_table(path)
+    adata = _wrap(table.values, path)
+    if table.cells is not None:
+        adata.obs_names = table.cells
+    if table.genes is not None:
+        adata.var_names = table.genes
     return adata
 
 
@@ -134,63 +128,8 @@ def _read_h5ad(path: Path) -> AnnData:
     """Read AnnData's own format."""
     import anndata
 
-    adata = anndata.read_h5ad(path)
-    if adata.X is None:
-        layers = ", ".join(map(repr, adata.layers)) or "none"
-        raise InputError(
-            f"{path} has no matrix in X (its layers: {layers}). Put the raw counts or the "
-            "log-normalised values there, for instance with adata.X = "
-            'adata.layers["counts"], and save it again.'
-        )
-    return adata
-
-
-def _read_10x_h5(path: Path) -> AnnData:
-    """Read the HDF5 file that Cell Ranger writes."""
-    import h5py
-    import scanpy
-
-    with h5py.File(path, "r") as file:
-        keys = list(file)
-        groups = [file[key] for key in keys if isinstance(file[key], h5py.Group)]
-        is_10x = any({"data", "indices", "indptr", "barcodes"} <= set(g) for g in groups)
-    if not is_10x:
-        remedy = (
-            "It looks like an AnnData file: rename it so that it ends in .h5ad."
-            if {"X", "obs", "var"} <= set(keys)
-            else "Give the filtered_feature_bc_matrix.h5 of Cell Ranger, or save the "
-            "matrix as .h5ad with anndata."
-        )
-        raise InputError(
-            f"{path} is an HDF5 file, but not one of 10x Genomics: none of its groups "
-            f"({', '.join(map(repr, keys)) or 'it has none'}) holds barcodes, data, "
-            f"indices and indptr. {remedy}"
-        )
-    return scanpy.read_10x_h5(path)
-
-
-def _read_10x_folder(path: Path) -> AnnData:
-    """Read the folder that Cell Ranger writes."""
-    import scanpy
-
-    found = sorted(path.glob("*matrix.mtx*"))
-    prefix = found[0].name.split("matrix.mtx")[0] if len(found) == 1 else ""
-    plain = ["matrix.mtx", "barcodes.tsv", "genes.tsv"]
-    gzipped = ["matrix.mtx.gz", "barcodes.tsv.gz", "features.tsv.gz"]
-    if not any(all((path / (prefix + name)).is_file() for name in s) for s in (plain, gzipped)):
-        inside = sorted(entry.name for entry in path.iterdir())
-        listed = ", ".join(map(repr, inside[:8])) + (", …" if len(inside) > 8 else "")
-        unzipped = (path / f"{prefix}features.tsv").is_file()
-        raise InputError(
-            f"{path} is a folder, but not one of 10x Genomics, which holds either "
-            f"{', '.join(gzipped)} or {', '.join(plain)}. It holds: {listed or 'nothing'}. "
-            + (
-                "Compress its three files with gzip."
-                if unzipped
-                else "Give such a folder, or the path of a file."
-            )
-        )
-    return scanpy.read_10x_mtx(path, prefix=prefix, make_unique=False)
+    check_hdf5(path)
+    return anndata.read_h5ad(path)
 
 
 #: End of a file's name → its reader; ``"/"`` stands for a folder. The longest end that
@@ -198,22 +137,28 @@ def _read_10x_folder(path: Path) -> AnnData:
 READERS: dict[str, Callable[[Path], AnnData]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".csv": _read_table,
-    ".csv.gz": _read_table,
-    ".tsv": _read_table,
-    ".tsv.gz": _read_table,
-    ".txt": _read_table,
-    ".txt.gz": _read_table,
+    ".csv": _read_text,
+    ".csv.gz": _read_text,
+    ".tsv": _read_text,
+    ".tsv.gz": _read_text,
+    ".txt": _read_text,
+    ".txt.gz": _read_text,
     ".h5ad": _read_h5ad,
-    ".h5": _read_10x_h5,
-    "/": _read_10x_folder,
+    ".h5": read_10x_h5,
+    "/": read_10x_folder,
 }
 
 
 # --- the public function -------------------------------------------------------------
 
 
-def read(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> AnnData:
+def read(
+    path: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    layer: str | None = None,
+    least_cells: int = 3,
+) -> AnnData:
     """Read a matrix of cells × genes, and a label for every cell.
 
     Parameters
@@ -247,6 +192,10 @@ def read(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = N
         Name of a column of ``obs``, which goes first, or a file: text in UTF-8 with one
         label a line, or ``.npy`` with one array of strings or numbers. Blank lines at
         the end are no labels. Default none: nothing is added.
+    layer : str, optional
+        Of an ``.h5ad``: the layer whose values become ``X``. Default: ``X`` itself.
+    least_cells : int, default 3
+        Fewest cells: three to train on, one to apply a model to.
 
     Returns
     -------
@@ -262,30 +211,20 @@ def read(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = N
     ------
     InputError
         If the path is missing, empty, damaged, of unknown kind or holds Python objects;
-        if the matrix fails :func:`cellglass.checks.check_matrix`; if the labels are
+        if it would not fit into memory (:func:`cellglass.memory.check_fits`) or reaches
+        out to other files (:func:`cellglass.hdf5.check_hdf5`); if the matrix fails
+        :func:`cellglass.checks.check_matrix`, or a name of a cell or gene
+        :func:`cellglass.checks.check_names`; if the labels are
         found neither in ``obs`` nor as a file, one is missing or blank, or their number
         fails :func:`cellglass.checks.check_labels_length`.
     """
     path = Path(path)
     reader = _find_reader(path)
     with _quiet():
-        try:
+        with _damage_told(path):
             adata = reader(path)
-        except (InputError, ImportError):
-            raise
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path} is not text in UTF-8: byte {error.start + 1:,} of it cannot be "
-                "read. Save it again as UTF-8 text."
-            ) from error
-        # A damaged file makes each of the libraries beneath fail in its own way.
-        except Exception as error:
-            raise InputError(
-                f"{path} could not be read as {_kind_of(path)}: {first_line(error)} It is "
-                "probably damaged, cut short or of another kind than its name says. Copy "
-                "or save it again."
-            ) from error
         name = str(path)
+        adata.X = _matrix_of(adata, layer, path)
         check_array(adata.X, name=name)
         adata.X = _tidy(adata.X, name)
         check_matrix(
@@ -293,12 +232,72 @@ def read(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = N
             name=name,
             cell_names=_true_names(adata.obs_names),
             gene_names=_true_names(adata.var_names),
+            least_cells=least_cells,
         )
+        _check_names_of(adata, path)
         adata.uns[SOURCE_KEY] = {"matrix": path.name}
         if labels is not None:
             adata.obs["label"] = read_labels(adata, labels, path)
             adata.uns[SOURCE_KEY]["labels"] = Path(labels).name
     return adata
+
+
+def open_h5ad(path: str | os.PathLike[str]) -> AnnData:
+    """Open an ``.h5ad`` without reading its matrix, which may be larger than the memory.
+
+    Parameters
+    ----------
+    path : str or path
+        AnnData's own file.
+
+    Returns
+    -------
+    anndata.AnnData, shape (n_cells, n_genes)
+        Backed by the file: ``X`` and ``raw.X`` stay there, all else is read. No value is
+        checked. Close it with ``adata.file.close()``.
+
+    Raises
+    ------
+    InputError
+        If the path is missing, empty, damaged or no ``.h5ad``; if what is read would not
+        fit into memory or reaches out to other files
+        (:func:`cellglass.hdf5.check_hdf5`); if a name of a cell or gene fails
+        :func:`cellglass.checks.check_names`.
+    """
+    import anndata
+
+    path = Path(path)
+    _find_reader(path)
+    with _quiet(), _damage_told(path):
+        check_hdf5(path, left_there=("/X", "/raw/X"))
+        adata = anndata.read_h5ad(path, backed="r")
+    _check_names_of(adata, path)
+    return adata
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say what is wrong with a damaged file, where each library fails in its own way."""
+    try:
+        yield
+    except (InputError, ImportError):
+        raise
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not text in UTF-8: byte {error.start + 1:,} of it cannot be "
+            "read. Save it again as UTF-8 text."
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"{path} could not be read as {_kind_of(path)}: {first_line(error)} It is "
+            "probably damaged, cut short or of another kind than its name says. Copy "
+            "or save it again."
+        ) from error
+
+
+def _check_names_of(adata: AnnData, path: Path) -> None:
+    check_names(adata.obs_names, what=f"the names of cells in {path}")
+    check_names(adata.var_names, what=f"the names of genes in {path}")
 
 
 # --- from path to reader -------------------------------------------------------------
@@ -349,6 +348,27 @@ def _quiet() -> Iterator[None]:
 # --- the matrix ----------------------------------------------------------------------
 
 
+def _matrix_of(adata: AnnData, layer: str | None, path: Path) -> Any:
+    """Take ``X`` or a layer, or list what there is."""
+    layers = list(map(str, adata.layers))
+    listed = ", ".join(map(repr, layers)) or "none"
+    if layer is not None:
+        if layer not in adata.layers:
+            raise InputError(
+                f"layer is {layer!r}, but {path} has no layer of that name (its layers: "
+                f"{listed}).{suggest(layer, layers)} Give one that is there, or leave layer "
+                "out to take X."
+            )
+        return adata.layers[layer]
+    if adata.X is None:
+        raise InputError(
+            f"{path} has no matrix in X (its layers: {listed}). Give one of its layers as "
+            "layer, or put the raw counts or the log-normalised values into X and save it "
+            "again."
+        )
+    return adata.X
+
+
 def _wrap(X: Any, path: Path) -> AnnData:
     """Put a matrix into an AnnData, which would itself fail on anything else."""
     import anndata
@@ -367,16 +387,7 @@ def _tidy(X: Any, name: str) -> Any:
         wanted = np.dtype(np.float32)
     if not sparse.issparse(X):
         return np.ascontiguousarray(X, dtype=wanted)
-    X = sparse.csr_matrix(X.astype(wanted, copy=False))
-    try:
-        X.check_format(full_check=True)
-    except ValueError as error:
-        raise InputError(
-            f"{name} is a sparse matrix whose parts do not fit together: "
-            f"{first_line(error)} It is probably damaged. Save it again."
-        ) from error
-    X.sum_duplicates()
-    return X
+    return to_csr(X).astype(wanted, copy=False)
 
 
 def _true_names(index: Any) -> Sequence[str] | None:
@@ -385,124 +396,3 @@ def _true_names(index: Any) -> Sequence[str] | None:
         return None
     names: Sequence[str] = index
     return names
-
-
-# --- text ----------------------------------------------------------------------------
-
-
-def _is_number(field: str) -> bool:
-    """Whether a field is a number, or a missing one."""
-    if field.strip() in _MISSING:
-        return True
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return "_" not in field  # which float() allows, and no table means
-
-
-def _table_layout(path: Path) -> tuple[int, str, list[str] | None, bool]:
-    """Find out how a table is laid out, from its first two rows that are not blank.
-
-    Returns
-    -------
-    skip : int
-        Lines before the first row of numbers.
-    separator : str
-    header : list of str or None
-    has_index : bool
-    """
-    rows: list[str] = []
-    skip = 0
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                rows.append(line.strip("\r\n"))
-                if len(rows) == 1:
-                    skip = number
-            if len(rows) == 2:
-                break
-    if not rows:
-        raise InputError(
-            f"{path} holds no text but blank lines, and a table of numbers was expected, "
-            "one line a cell. Save it again."
-        )
-    kind = _kind_of(path)
-    by_suffix = {".csv": ",;\t", ".tsv": "\t,;", ".txt": "\t,; "}[kind.removesuffix(".gz")]
-    separator = next((mark for mark in by_suffix if mark in rows[0]), by_suffix[0])
-    cut = [split_line(row, separator) for row in rows]
-    first, second = cut[0], cut[1] if len(cut) == 2 else None
-
-    numeric = [_is_number(field) for field in first]
-    names_cells = _names_cells(first)
-    header = names_cells or not all(numeric[1:])
-    one_short = False
-    if second is not None:
-        one_short = len(second) == len(first) + 1 and not (
-            all(numeric) and all(map(_is_number, second))
-        )
-        header = header or one_short
-    if not header and not numeric[0]:
-        rest = first[1:]
-        counting = (list(map(str, range(a, a + len(rest)))) for a in (0, 1))
-        header = (len(rest) >= 5 and rest in counting) or (
-            second is not None and _is_number(second[0])
-        )
-    if not header:
-        return 0, separator, None, not numeric[0]
-    if second is None:
-        raise InputError(
-            f"{path} holds one row that is a header and no row of numbers below it, but "
-            "one line a cell was expected. Save it again."
-        )
-    return skip, separator, first, names_cells or one_short or not _is_number(second[0])
-
-
-def _names_cells(header: list[str]) -> bool:
-    """Whether a header says that the first column names the cells."""
-    return len(header) > 1 and header[0].lower() in _INDEX_HEADERS
-
-
-def _refuse_mixed_names(path: Path, names: list[str]) -> None:
-    """Refuse a first column of which only some fields are numbers.
-
-    More likely than names for only some cells is a number that was mistyped, and as an
-    index the column would be lost without a word.
-    """
-    numeric = [name not in _MISSING and _is_number(name) for name in names]
-    if any(numeric):
-        row, other = numeric.index(False), numeric.index(True)
-        raise InputError(
-            f"The first column of {path} holds {names[row]!r} for cell {row + 1:,} (row "
-            f"{row + 1:,} of the numbers), which is not a number, but {names[other]!r} for "
-            f"cell {other + 1:,}, which is. If it is a gene, correct the first; if it "
-            "names the cells, call the column 'cell' in a header line."
-        )
-
-
-def _refuse_text(
-    path: Path, columns: range, genes: list[str] | None, options: dict[str, Any]
-) -> None:
-    """Find the first field of a table that is not a number, and raise with its place."""
-    import pandas as pd
-
-    with pd.read_csv(
-        path, dtype=dict.fromkeys(columns, str), chunksize=1000, **options
-    ) as chunks:
-        for chunk in chunks:
-            fields = chunk.iloc[:, columns.start :]
-            numbers = fields.apply(pd.to_numeric, errors="coerce")
-            bad = (numbers.isna() & fields.notna()).to_numpy()
-            if not bad.any():
-                continue
-            row, column = (int(place) for place in np.argwhere(bad)[0])
-            cell = f", {chunk.iloc[row, 0]!r}" if columns.start else ""
-            gene = f", {genes[column]!r}" if genes is not None else ""
-            number = int(chunk.index[row]) + 1
-            raise InputError(
-                f"{path} holds {fields.iloc[row, column]!r} for cell {number:,} (row "
-                f"{number:,} of the numbers{cell}) and gene {column + 1:,} (column "
-                f"{column + 1:,}{gene}), but a number was expected there, with a point "
-                "before decimals and nothing between thousands. Correct the field, or "
-                "remove the column if it is no gene."
-            )

@@ -20,11 +20,13 @@ dropout hits every count with the same probability, not the more the lower its m
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellglass.checks import check_range
 from cellglass.errors import InputError
+from cellglass.memory import check_fits
 from cellglass.outputs import exchange, scratch_beside
 
 if TYPE_CHECKING:
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 FILES = ("counts.npy", "labels.txt", "truth.h5ad")
 CELL_TOTAL = 1e4
 
+# Of an entry, while it is drawn: float64 means, rates and random numbers, and the counts.
+PEAK_BYTES = 64
+
 # 2^20 is a million-fold, and far more than any gene changes; beyond, means overflow.
-LARGEST_LOG_FOLD_CHANGE = 20.0
+LARGEST_LOG_FOLD_CHANGE = 20
 
 # Below this the gamma draw differs from its mean by less than a float's last digits.
 SMALLEST_DISPERSION = 1e-9
@@ -124,29 +129,34 @@ def simulate(
     ------
     InputError
         If an option is outside what is said above, if the markers do not fit, if a group
-        would be left without a cell, or if a count would not fit into int32.
+        would be left without a cell, if a count would not fit into int32, or if all would
+        not fit into memory.
 
     Notes
     -----
     The formulas stand at the top of this file. All is dense: the result takes 16 bytes
     an entry, and drawing it about twice as much again.
     """
-    n_cells = _whole("n_cells", n_cells, least=1)
-    n_genes = _whole("n_genes", n_genes, least=1)
-    n_groups = _whole("n_groups", n_groups, least=1)
-    random_state = _whole("random_state", random_state, least=0)
-    fraction_marker_genes = _real("fraction_marker_genes", fraction_marker_genes, 0, 1)
-    marker_log_fold_change = _real(
-        "marker_log_fold_change",
-        marker_log_fold_change,
-        -LARGEST_LOG_FOLD_CHANGE,
-        LARGEST_LOG_FOLD_CHANGE,
+    for option, value in (("n_cells", n_cells), ("n_genes", n_genes), ("n_groups", n_groups)):
+        check_range(option, value, low=1, integer=True)
+    check_range("random_state", random_state, low=0, integer=True)
+    check_range("fraction_marker_genes", fraction_marker_genes, low=0, high=1)
+    largest = LARGEST_LOG_FOLD_CHANGE
+    check_range("marker_log_fold_change", marker_log_fold_change, low=-largest, high=largest)
+    check_range("gene_mean_sigma", gene_mean_sigma, low=0, high=10)
+    check_range("mean_library_size", mean_library_size, low=0, high=1e9, low_inclusive=False)
+    check_range("library_size_sigma", library_size_sigma, low=0, high=10)
+    check_range("dispersion", dispersion, low=0, high=1e6)
+    check_range("dropout_rate", dropout_rate, low=0, high=1, high_inclusive=False)
+    # NumPy's whole numbers would wrap around.
+    n_cells, n_genes, n_groups, random_state = map(
+        int, (n_cells, n_genes, n_groups, random_state)
     )
-    gene_mean_sigma = _real("gene_mean_sigma", gene_mean_sigma, 0, 10)
-    mean_library_size = _real("mean_library_size", mean_library_size, 0, 1e9, above=True)
-    library_size_sigma = _real("library_size_sigma", library_size_sigma, 0, 10)
-    dispersion = _real("dispersion", dispersion, 0, 1e6)
-    dropout_rate = _real("dropout_rate", dropout_rate, 0, 1, below=True)
+    check_fits(
+        PEAK_BYTES * n_cells * n_genes,
+        name=f"n_cells={n_cells:,} × n_genes={n_genes:,}",
+        remedy="Ask for fewer cells or genes, or use a machine with more memory.",
+    )
     proportions = _proportions(group_proportions, n_groups, n_cells)
     sizes = _group_sizes(proportions, n_cells)
     n_markers = _markers_a_group(fraction_marker_genes, n_genes, n_groups)
@@ -247,9 +257,8 @@ def write_simulation(adata: "AnnData", out: Path, overwrite: bool = False) -> Pa
     Raises
     ------
     InputError
-        If `adata` has no ``obs["label"]``; if `out` exists and `overwrite` is False; if
-        `out`, or one of the three names in it, is something that cannot be replaced; or
-        if the folder cannot be made there.
+        If `adata` has no ``obs["label"]``, if `out` fails
+        :func:`check_simulation_folder`, or if the folder cannot be made there.
     """
     if "label" not in adata.obs:
         raise InputError(
@@ -258,7 +267,7 @@ def write_simulation(adata: "AnnData", out: Path, overwrite: bool = False) -> Pa
             "or put a label for each cell into obs['label']."
         )
     out = Path(out)
-    _check_target(out, overwrite)
+    check_simulation_folder(out, overwrite=overwrite)
     with scratch_beside(out) as scratch:
         # The temporary folder is private to the user; a folder made in it is not.
         fresh = scratch / "fresh"
@@ -274,13 +283,30 @@ def write_simulation(adata: "AnnData", out: Path, overwrite: bool = False) -> Pa
     return out
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
-    """Refuse what is in the way at `out`."""
+def check_simulation_folder(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that a simulation may not be written to.
+
+    Rules: it does not exist yet; or it is a folder, `overwrite` is set, and none of the
+    names of the files to write belongs to a folder in it.
+
+    Parameters
+    ----------
+    out
+        Folder to write.
+    overwrite
+        Whether these files may be replaced in a folder that exists.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken; nothing is changed then.
+    """
     if out.is_dir():
         if not overwrite:
             raise InputError(
-                f"The folder {out} exists already, and a new one was expected. Choose "
-                f"another name, or pass overwrite=True to replace {', '.join(FILES)} in it."
+                f"The output folder {out} already exists, and nothing in it was changed. Give "
+                "another name, or overwrite=True (--overwrite on the command line) to replace "
+                f"{', '.join(FILES)} in it."
             )
         for name in FILES:
             if (out / name).is_dir():
@@ -293,42 +319,6 @@ def _check_target(out: Path, overwrite: bool) -> None:
             f"{out} is a file (or a link that leads nowhere), where a folder is to be "
             "written. Choose another name, or move it away."
         )
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number of at least `least`, or say what is wrong with it."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise InputError(
-            f"{name}={value!r} cannot be used to simulate cells: a whole number of at "
-            f"least {least} was expected. Pass one, or leave {name} out for its default."
-        )
-    return int(value)
-
-
-def _real(
-    name: str,
-    value: Any,
-    low: float,
-    high: float,
-    *,
-    above: bool = False,
-    below: bool = False,
-) -> float:
-    """Return a number in [low, high], or say what is wrong with it.
-
-    `above` and `below` leave out `low` and `high` themselves. NaN is in no range.
-    """
-    number = isinstance(value, int | float | np.integer | np.floating)
-    fits = number and not isinstance(value, bool) and low <= value <= high
-    if not fits or (above and value == low) or (below and value == high):
-        raise InputError(
-            f"{name}={value!r} cannot be used to simulate cells: a number "
-            f"{'above' if above else 'of at least'} {low:g} and "
-            f"{'below' if below else 'at most'} {high:g} was expected. Pass one, or leave "
-            f"{name} out for its default."
-        )
-    return float(value)
 
 
 def _proportions(given: Sequence[float] | None, n_groups: int, n_cells: int) -> np.ndarray:

@@ -151,8 +151,8 @@ def _draw_run(
     comparison: Comparison, run: Evaluation, codes: np.ndarray, legend: Legend
 ) -> Iterator[Drawing]:
     original = comparison.original_maps
-    dimensions = f"{run.n_latent} latent dimension{'s' if run.n_latent > 1 else ''}"
-    what = f"{run.loss}, {dimensions}, seed {run.seed}"
+    loss, n_latent, seed = run.settings.loss, run.settings.n_latent, run.settings.seed
+    what = f"{loss}, {n_latent} latent dimension{'s' if n_latent > 1 else ''}, seed {seed}"
     for space, maps, noun in (
         ("reconstruction", run.reconstruction_maps, "Reconstruction"),
         ("latent", run.latent_maps, "Latent vectors"),
@@ -200,7 +200,7 @@ def _draw_maps(
     with mpl.rc_context(STYLE):
         page = _Page(len(maps), title, legend)
         for axes, (heading, points, labels) in zip(page.axes, maps, strict=True):
-            _scatter(axes, points, codes, legend)
+            scatter(axes, points, codes, legend)
             axes.set(title=heading, xlabel=labels[0], ylabel=labels[1])
             if labels[0].startswith("t-SNE"):  # only distances mean anything there
                 axes.set(xticks=[], yticks=[])
@@ -208,7 +208,7 @@ def _draw_maps(
         return page.finish(name, caption)
 
 
-def _scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) -> None:
+def scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) -> None:
     """Draw cells in a mixed order, so that no class lies on top of all others."""
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(12_000 / len(points), 2, 36))
@@ -236,18 +236,18 @@ def _draw_loss(run: Evaluation, what: str) -> Drawing:
         for (label, curve), color in zip(curves.items(), SERIES, strict=False):
             style = "o" if few else "-" if label == "training cells" else "--"
             axes.plot(epochs, curve, style, color=color, label=label)
-        _log_if_wide(axes, [value for curve in curves.values() for value in curve])
+        log_if_wide(axes, [value for curve in curves.values() for value in curve])
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel=f"{run.loss} loss")
+        axes.set(xlabel="epoch", ylabel=f"{run.settings.loss} loss")
         axes.legend(frameon=False)
         return page.finish(
             f"loss_{run.name}",
-            f"{run.loss} loss by epoch. Training: mean over the epoch's batches, while the "
-            "weights still change; held-out: at the epoch's end.",
+            f"{run.settings.loss} loss by epoch. Training: mean over the epoch's batches, "
+            "while the weights still change; held-out: at the epoch's end.",
         )
 
 
-def _log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
     """Take a logarithmic axis where a linear one would squeeze most values together."""
     if values and min(values) > 0 and max(values) > 5 * min(values):
         axes.set_yscale("log")
@@ -276,7 +276,7 @@ def _draw_errors(summary: dict[str, Any]) -> Drawing:
             ]
             shown = [_plot_error(axes, rows, kind + s, position) for s in ("", "_validation")]
             found = [y for ys in shown for y in ys]
-            _log_if_wide(axes, found)
+            log_if_wide(axes, found)
             axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
             axes.set_xlim(-0.4, len(sizes) - 0.6)
             axes.set(title=f"over {entries}", xlabel="latent dimensions", ylabel="MSE")

@@ -88,17 +88,19 @@ def _swatches(legend: Legend) -> dict[str, Any]:
 
 
 OPTIONS = (
-    "seeds", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate",
-    "validation_fraction", "n_clusters", "input", "random_state",
+    "seeds", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate", "schedule",
+    "patience", "min_delta", "validation_fraction", "n_clusters", "input", "random_state",
 )  # fmt: skip
 
 
 def command(summary: dict[str, Any]) -> str | None:
     """Write the command line that repeats a comparison, every setting spelt out.
 
-    None where the data came from no file.
+    None where the data came from no file, or a schedule from Python.
     """
     settings, dataset = summary["settings"], summary["dataset"]
+    if settings["schedule"] == "custom":
+        return None
     if dataset["command"]:
         return f"{dataset['command']} --random-state {settings['random_state']} -o report/"
     if not dataset["name"]:
@@ -129,7 +131,7 @@ def python_call(summary: dict[str, Any]) -> str | None:
             "    adata,",
             *([f"    {given},"] if given else []),
             *(
-                f"    {name}={tuple(v) if isinstance(v := settings[name], list) else v!r},"
+                f"    {name}={_as_code(name, settings[name])},"
                 for name in ("n_latent", "loss", *OPTIONS)
                 if settings[name] is not None
             ),
@@ -137,3 +139,9 @@ def python_call(summary: dict[str, Any]) -> str | None:
             'comparison.report("report/")',
         ]
     )
+
+
+def _as_code(name: str, value: Any) -> str:
+    if name == "schedule" and value == "custom":
+        return "schedule"  # whoever reads this has that function
+    return repr(tuple(value) if isinstance(value, list) else value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ import numpy as np
 from cellglass import __version__
 from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
 from cellglass.losses import LOSSES
-from cellglass.metrics import SquaredErrors
+from cellglass.metrics import mean_squared_errors
 from cellglass.neighbors import N_NEIGHBORS
+from cellglass.outputs import csv_text
 from cellglass.project import Maps, tsne_engine
 from cellglass.report.conclusions import conclude
 
@@ -92,6 +92,14 @@ def metrics_frame(summary: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+def metrics_csv(summary: dict[str, Any]) -> str:
+    """Write :func:`metrics_frame` as CSV, in which no text is a spreadsheet's formula."""
+    frame = metrics_frame(summary)
+    return frame.map(lambda cell: csv_text(cell) if isinstance(cell, str) else cell).to_csv(
+        index=False, lineterminator="\n"
+    )
+
+
 def figure_names(runs: Sequence[str]) -> list[str]:
     """Name all figures of a report, without suffix, given the names of its runs."""
     kinds = ("pca_reconstruction", "tsne_reconstruction", "pca_latent", "tsne_latent", "loss")
@@ -152,7 +160,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
 def _settings(comparison: Comparison) -> dict[str, Any]:
     settings = comparison.settings
     return {
-        **asdict(settings),
+        **settings.to_dict(),
         "n_latent": list(settings.n_latent),
         "loss": list(settings.loss),
         "loss_formula": {name: LOSSES[name].formula for name in settings.loss},
@@ -166,12 +174,13 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
 def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
     return {
         "run": run.name,
-        "loss": run.loss,
-        "n_latent": run.n_latent,
-        "seed": run.seed,
+        "loss": run.settings.loss,
+        "n_latent": run.settings.n_latent,
+        "seed": run.settings.seed,
         "epochs": len(run.training.loss_train),
+        "best_epoch": run.training.best_epoch,
         "reconstruction": {
-            **_errors(run.errors, held_out),
+            **mean_squared_errors(run.errors, held_out),
             "variance_kept": run.variance_kept,
             "mean_at_zeros": run.mean_at_zeros,
             "label_silhouette": run.reconstruction.label_silhouette,
@@ -191,24 +200,9 @@ def _baseline(baseline: Baseline, held_out: np.ndarray) -> dict[str, Any]:
     return {
         "name": "pca",
         "n_components": baseline.n_components,
-        "reconstruction": _errors(baseline.errors, held_out),
+        "reconstruction": mean_squared_errors(baseline.errors, held_out),
         **_space(baseline.space),
     }
-
-
-def _errors(errors: SquaredErrors, held_out: np.ndarray) -> dict[str, float | None]:
-    numbers: dict[str, float | None] = {}
-    for suffix, part in (
-        ("", errors),
-        ("_train", errors.of(~held_out)),
-        ("_validation", errors.of(held_out)),
-    ):
-        numbers |= {
-            f"mse_all{suffix}": part.mse_all,
-            f"mse_nonzero{suffix}": part.mse_nonzero,
-            f"mse_zero{suffix}": part.mse_zero,
-        }
-    return numbers
 
 
 def _space(space: Space) -> dict[str, Any]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellglass.errors import InputError
-from cellglass.outputs import check_writable, exchange, scratch_beside
-from cellglass.report.summarize import figure_names, metrics_frame
+from cellglass.fit import model_of
+from cellglass.outputs import (
+    check_writable,
+    exchange,
+    remove_leftovers,
+    scratch_beside,
+)
+from cellglass.report.summarize import figure_names, metrics_csv
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.compare import Comparison
-    from cellglass.evaluate import Evaluation
-    from cellglass.model import Model
-
-TRAINING = (
-    "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate",
-    "validation_fraction", "random_state",
-)  # fmt: skip
-"""Settings that a saved model keeps."""
 
 CONTENT = (
     "report.html",
@@ -37,12 +34,18 @@ CONTENT = (
 )
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+CHECKPOINTS = "checkpoints"
+"""Folder with the state of unfinished trainings, there until the report is written."""
+
+
+def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
     """Refuse a folder that a report may not be written to.
 
     Rules: it must not exist yet, and there must be room to write. With ``overwrite`` it may
     exist, if none of its files has the name of a part of a report, or they are an earlier
     report: then the files of that report are replaced, and all else in the folder stays.
+    With ``resume`` it may exist if it holds checkpoints, or nothing yet; what a killed
+    process left half done in it is removed.
 
     Parameters
     ----------
@@ -50,12 +53,16 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         Where the report is to go.
     overwrite
         Whether an earlier report may be replaced.
+    resume
+        Whether the report of an earlier, stopped call is to be finished.
 
     Raises
     ------
     InputError
         If a rule is broken.
     """
+    if resume:
+        remove_leftovers(folder)
     if not (folder.exists() or folder.is_symlink()):
         check_writable(folder)
         return
@@ -63,19 +70,57 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"The output {folder} is a file; expected the name of a folder to make."
         )
-    if not overwrite:
+    unfinished = (folder / CHECKPOINTS).is_dir()
+    resumable = resume and (unfinished or not any(folder.iterdir()))
+    if unfinished and not (overwrite or resume):
+        raise InputError(
+            f"The output folder {folder} holds the checkpoints of a comparison that was "
+            "stopped, and nothing in it was changed. Add --resume to the same command to go "
+            "on with it, or --overwrite to start anew."
+        )
+    if not (overwrite or resumable):
         raise InputError(
             f"The output folder {folder} already exists, and nothing in it was changed. Give "
             "another name to -o, or --overwrite to replace the report in it."
         )
     present = [name for name in CONTENT if (folder / name).exists()]
-    if present and not _is_report(folder):
+    if present and not resumable and not _is_report(folder):
         raise InputError(
             f"The output folder {folder} holds {', '.join(present)}, but no results.json of "
             "cellglass beside it, so these are perhaps not an earlier report, and nothing was "
             "changed. Give another name to -o."
         )
     check_writable(folder)
+
+
+def finished_report(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a whole report, with no training left to resume.
+
+    Parameters
+    ----------
+    folder
+        Where the report may be.
+    settings
+        Of :func:`cellglass.compare.compare`, that it was to be made with.
+
+    Raises
+    ------
+    InputError
+        If it was made with other settings.
+    """
+    if (folder / CHECKPOINTS).exists() or not _is_report(folder):
+        return False
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for option, value in settings.items():
+        then = results["settings"].get(option, value)
+        now = json.loads(json.dumps(value))
+        if then != now:
+            raise InputError(
+                f"The output folder {folder} holds a finished report, but {option} was "
+                f"{then!r} for it and is now {now!r}: there is nothing to resume. Give "
+                "another name to -o, or --overwrite without --resume to replace it."
+            )
+    return True
 
 
 def _is_report(folder: Path) -> bool:
@@ -93,6 +138,7 @@ def write_report(
     folder: Path,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Path:
     """Write all output files of a comparison.
@@ -108,6 +154,8 @@ def write_report(
         Target; see :func:`check_folder`.
     overwrite
         Whether an earlier report may be replaced.
+    resume
+        Whether the target may hold the checkpoints of this comparison.
     progress
         Called as ``progress(stage, done, total)``.
 
@@ -116,7 +164,7 @@ def write_report(
     pathlib.Path
         Of ``report.html`` in the target.
     """
-    check_folder(folder, overwrite=overwrite)
+    check_folder(folder, overwrite=overwrite, resume=resume)
     with scratch_beside(folder) as scratch:
         made = scratch / "report"
         made.mkdir()
@@ -151,11 +199,15 @@ def _write_content(
     summary = comparison.summary
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    metrics_frame(summary).to_csv(folder / "metrics.csv", index=False)
+    (folder / "metrics.csv").write_text(metrics_csv(summary), encoding="utf-8")
 
     (folder / "models").mkdir()
     for run in comparison.runs:
-        model_of(comparison, run).save(folder / "models" / f"{run.name}.safetensors")
+        model = model_of(
+            run.training, run.settings, comparison.preprocessor,
+            genes=comparison.gene_names, gene_ids=comparison.gene_ids,
+        )  # fmt: skip
+        model.save(folder / "models" / f"{run.name}.safetensors")
     embedding_of(comparison).write_h5ad(folder / "embedding.h5ad")
 
     (folder / "figures").mkdir()
@@ -174,25 +226,6 @@ def _write_content(
     legends = {run.name: classes_of(comparison, run)[1] for run in comparison.runs}
     page = render(summary, drawings, legends)
     (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def model_of(comparison: Comparison, run: Evaluation) -> Model:
-    """Make a run of a comparison a model that can be saved."""
-    from cellglass.model import Model
-
-    settings = asdict(comparison.settings)
-    return Model(
-        network=run.training.network,
-        loss=run.loss,
-        genes=tuple(comparison.gene_names),
-        preprocessor=comparison.preprocessor,
-        settings={
-            "n_latent": run.n_latent,
-            "seed": run.seed,
-            **{name: settings[name] for name in TRAINING},
-        },
-        history=run.training.history,
-    )
 
 
 def embedding_of(comparison: Comparison) -> AnnData:

@@ -1,66 +1,15 @@
-"""Every check on what enters, with the message a user reads when it fails.
-
-Each function returns ``None`` when all is well and raises
-:class:`~cellglass.errors.InputError` when it is not. Its docstring is the one place
-where its rules are written down.
-"""
+"""Every check on the values of a matrix."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from cellglass.errors import InputError
-
-# A temporary of this many values stays below 10 MB, whatever the matrix is.
-CHUNK_VALUES = 1 << 20
-
-
-def row_chunks(X: Any) -> Iterator[tuple[int, int]]:
-    """Cut the rows of a matrix into runs whose temporaries stay small.
-
-    Parameters
-    ----------
-    X : array or sparse matrix, shape (n_cells, n_genes)
-        Only its shape is looked at, so a dense matrix and its CSR twin are cut at the
-        same rows.
-
-    Yields
-    ------
-    (start, stop) : tuple of int
-        Half-open ranges of rows that together cover ``X`` in order.
-    """
-    n_rows, n_columns = X.shape
-    step = max(1, CHUNK_VALUES // max(1, n_columns))
-    for start in range(0, n_rows, step):
-        yield start, min(start + step, n_rows)
-
-
-def suggest(value: object, choices: Iterable[object]) -> str:
-    """Phrase the closest of some names as a question.
-
-    Parameters
-    ----------
-    value : object
-        What was given.
-    choices : iterable
-        What would have been accepted.
-
-    Returns
-    -------
-    str
-        ``" Did you mean 'nonzero_mse'?"``, with its leading space, or ``""`` when no
-        choice is close.
-    """
-    names = {str(choice).lower(): str(choice) for choice in choices}
-    close = difflib.get_close_matches(str(value).lower(), names, n=1, cutoff=0.6)
-    return f" Did you mean {names[close[0]]!r}?" if close else ""
+from cellglass.matrices import row_chunks, to_csr
 
 
 def describe_place(
@@ -97,7 +46,8 @@ def check_array(X: Any, *, name: str) -> None:
 
     Rules: an array or sparse matrix; exactly two dimensions; whole, floating or
     boolean numbers (booleans count as 0 and 1), neither complex nor text nor Python
-    objects; at least one row and one column.
+    objects; at least one row and one column; no entry of a masked array is masked; the
+    parts of a sparse matrix fit together, so that none of its entries lies outside.
 
     Parameters
     ----------
@@ -137,6 +87,43 @@ def check_array(X: Any, *, name: str) -> None:
             "to learn from. Check the step that wrote it: a filter may have removed "
             "everything."
         )
+    if np.ma.is_masked(X):
+        places = np.argwhere(np.ma.getmaskarray(X))
+        raise InputError(
+            f"{name} is a masked array with {len(places):,} masked, that is missing, "
+            f"value{'s' * (len(places) != 1)}, the first at {describe_place(*places[0])}, "
+            "but every value is needed: fill them in with X.filled(...), or remove these "
+            "cells or genes."
+        )
+    if sparse.issparse(X) and not _fits_together(X):
+        raise InputError(
+            f"{name} is a sparse matrix whose parts do not fit together: some of its entries "
+            f"lie outside its {shape[0]:,} cells × {shape[1]:,} genes. It is probably "
+            "damaged. Make it anew from where it came from."
+        )
+
+
+def _fits_together(X: Any) -> bool:
+    """Whether all entries of a sparse matrix lie inside it.
+
+    SciPy looks at that for the other formats, but not for these three, and would read and
+    write outside of their memory.
+    """
+    if X.format not in ("csr", "csc", "bsr"):
+        return True
+    height, width = getattr(X, "blocksize", (1, 1))
+    n_major, n_minor = X.shape[0] // height, X.shape[1] // width
+    if X.format == "csc":
+        n_major, n_minor = n_minor, n_major
+    indptr, indices = X.indptr, X.indices
+    return bool(
+        len(indptr) == n_major + 1
+        and indptr[0] == 0
+        and indptr[-1] <= min(len(indices), len(X.data))
+        and np.all(indptr[1:] >= indptr[:-1])
+        and indices.min(initial=0) >= 0
+        and indices.max(initial=-1) < n_minor
+    )
 
 
 class _Tally:
@@ -184,6 +171,7 @@ def check_matrix(
     cell_names: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
     least_cells: int = 3,
+    first_row: int = 0,
 ) -> None:
     """Check every value of a matrix before anything is done with it.
 
@@ -203,6 +191,10 @@ def check_matrix(
         Names for the message; default none, then only the numbers are said.
     least_cells : int, default 3
         Fewest cells: two to learn from and one held out.
+    first_row : int, default 0
+        Where ``X`` is a run of rows of a larger matrix: the row of its first cell there,
+        from 0, so that messages name the larger one's cells. ``cell_names`` are those of
+        the larger one.
 
     Raises
     ------
@@ -220,7 +212,7 @@ def check_matrix(
         )
     if np.dtype(X.dtype).kind in "bu":
         return
-    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    X = to_csr(X) if sparse.issparse(X) else np.asarray(X)
 
     missing = _Tally("missing value (NaN)", "missing values (NaN)")
     infinite = _Tally("infinite value", "infinite values")
@@ -239,7 +231,7 @@ def check_matrix(
     parts = []
     for tally in found:
         row, column = tally.first or (0, 0)
-        place = describe_place(row, column, cell_names, gene_names)
+        place = describe_place(first_row + row, column, cell_names, gene_names)
         noun = tally.one if tally.count == 1 else tally.many
         where = "at" if tally.count == 1 else "the first at"
         value = f" is {X[row, column]:.6g}" if tally is negative else ""
@@ -258,7 +250,7 @@ def check_matrix(
         )
     if negative.count:
         remedies.append(
-            f"Negative values (the lowest is {lowest:.6g}) suggest a matrix that was "
+            f"Negative values in data (the lowest is {lowest:.6g}) suggest a matrix that was "
             "scaled or z-scored: give the matrix from before that step, raw counts or "
             "log-normalised."
         )
@@ -266,6 +258,62 @@ def check_matrix(
         f"{name} contains {listed}, but every value must be a finite number of at least 0: "
         f"a raw count or a log-normalised value. {' '.join(remedies)}"
     )
+
+
+# Where 32-bit numbers end.
+LARGEST_COUNT = float(np.finfo(np.float32).max)
+
+# Gradients grow with the square of a value and Adam squares them once more: the fourth
+# power, 1e36 here, must stay below 3.4e38. Sums of squares over any batch do so by far.
+LARGEST_USED_AS_IS = 1e9
+
+
+def check_largest(X: Any, *, counts: bool, first_row: int = 0) -> None:
+    """Check that no value of a matrix is too large to be trained on.
+
+    Training computes with 32-bit numbers, which end at 3.4e38. Rules: a raw count, which
+    is normalised in 64 bits first, may be as large as that; a value that is used as it is
+    may be at most 1e9 (see ``LARGEST_USED_AS_IS``), beyond which no log-normalised value
+    comes near. A missing value (NaN) breaks both.
+
+    Parameters
+    ----------
+    X : array or sparse matrix, shape (n_cells, n_genes)
+        Raw counts or log-normalised values that passed :func:`check_array`.
+    counts : bool
+        Whether they are raw counts.
+    first_row : int, default 0
+        As in :func:`check_matrix`.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken, with the first value that does and its place.
+    """
+    # A Python float would be rounded to the matrix's own type, which may be 16-bit.
+    limit = np.float64(LARGEST_COUNT if counts else LARGEST_USED_AS_IS)
+    X = to_csr(X) if sparse.issparse(X) else X
+    for start, stop in row_chunks(X):
+        chunk = X[start:stop]
+        values = chunk.data if sparse.issparse(chunk) else np.asarray(chunk)
+        # `not (a <= b)` is also true for NaN, which must not get past either.
+        if not values.size or (-limit <= values.min() and values.max() <= limit):
+            continue
+        dense = chunk.toarray() if sparse.issparse(chunk) else values
+        row, column = np.argwhere(~((-limit <= dense) & (dense <= limit)))[0].tolist()
+        place = describe_place(first_row + start + row, column)
+        rule = (
+            f"which end at {limit:.3g}. Give raw counts or log-normalised values, whose size "
+            "stays far below that."
+            if counts
+            else f'and values that are used as they are (input="log") may be at most '
+            f"{limit:.3g}, so that the squares of gradients do not overflow. Take log(1 + x) "
+            'first; if they are raw counts, give input="counts".'
+        )
+        raise InputError(
+            f"The value {dense[row, column]:.6g} at {place} cannot be used: training computes "
+            f"with 32-bit numbers, {rule}"
+        )
 
 
 class ConstantGenes(NamedTuple):
@@ -317,7 +365,7 @@ def find_constant_genes(X: Any) -> ConstantGenes:
     ConstantGenes
         Positions and counts.
     """
-    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    X = to_csr(X) if sparse.issparse(X) else np.asarray(X)
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     empty = []
@@ -343,199 +391,3 @@ def find_constant_genes(X: Any) -> ConstantGenes:
         constant_genes=np.flatnonzero(constant & (high != 0)),
         zero_cells=np.concatenate(empty),
     )
-
-
-def check_labels_length(
-    n_labels: int,
-    n_cells: int,
-    n_genes: int,
-    *,
-    labels_name: str = "labels",
-    matrix_name: str = "the matrix",
-    first_label: str | None = None,
-) -> None:
-    """Check that there is one label for every cell.
-
-    Rule: as many labels as cells. Where there are as many labels as genes instead, the
-    message says that the matrix looks transposed; where there is one label too many, it
-    says that the first line may be a header.
-
-    Parameters
-    ----------
-    n_labels, n_cells, n_genes : int
-        Number of labels, of rows and of columns.
-    labels_name, matrix_name : str
-        What to call the two in the message, such as their file names.
-    first_label : str, optional
-        The first label, quoted where it may be a header; default none.
-
-    Raises
-    ------
-    InputError
-        If the rule is broken.
-    """
-    if n_labels == n_cells:
-        return
-    message = (
-        f"{labels_name} holds {n_labels:,} label{'s' * (n_labels != 1)}, but {matrix_name} "
-        f"holds {n_cells:,} cell{'s' * (n_cells != 1)} (rows) × {n_genes:,} "
-        f"gene{'s' * (n_genes != 1)} (columns); there must be exactly one label for every "
-        "cell, in the order of the rows."
-    )
-    quoted = f" ({first_label!r})" if first_label else ""
-    header = (
-        f" One label too many may mean that the first line{quoted} is a header: remove "
-        "that line if it is."
-    )
-    if n_labels == n_genes:
-        message += (
-            " There are as many labels as genes, so the matrix looks transposed, genes × "
-            "cells: save it as cells × genes, for instance with np.save(path, X.T) or "
-            "adata.T.write_h5ad(path)."
-        )
-        if n_labels == n_cells + 1:
-            message += header
-    elif n_labels == n_cells + 1:
-        message += header
-    else:
-        message += " Check that both come from the same set of cells, after the same filtering."
-    raise InputError(message)
-
-
-def _is_whole(value: object) -> bool:
-    """Whether a value is an integer; True and False are not."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
-
-
-def _shown(value: object) -> object:
-    """Turn a NumPy number, whose repr is ``np.float64(0.5)``, into what was written."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def check_n_latent(n_latent: int | Sequence[int], n_cells: int, n_genes: int) -> None:
-    """Check the sizes of the bottleneck against the matrix.
-
-    Rules: at least one size; each a whole number of at least 1, and no larger than the
-    number of genes or the number of cells; none twice.
-
-    Parameters
-    ----------
-    n_latent : int or sequence of int
-        The size, or all sizes, of the latent layer.
-    n_cells, n_genes : int
-        Rows and columns of the matrix.
-
-    Raises
-    ------
-    InputError
-        If a rule is broken.
-    """
-    if isinstance(n_latent, str) or not isinstance(n_latent, Iterable):
-        n_latent = [n_latent]
-    sizes = list(n_latent)
-    if not sizes:
-        raise InputError(
-            "n_latent is empty, but at least one size of the latent layer is needed: give "
-            "for instance n_latent=10."
-        )
-    for place, size in enumerate(sizes):
-        if not _is_whole(size) or size < 1:
-            raise InputError(
-                f"n_latent is {_shown(size)!r}, but the size of the latent layer must be a "
-                "whole number of at least 1, such as 10."
-            )
-        for limit, noun in ((n_genes, "genes (columns)"), (n_cells, "cells (rows)")):
-            if size > limit:
-                raise InputError(
-                    f"n_latent is {size}, but the matrix has only {limit:,} {noun}, and "
-                    "the latent layer must not be larger than that. Give an n_latent of at "
-                    f"most {min(n_genes, n_cells)}."
-                )
-        if size in sizes[:place]:
-            raise InputError(
-                f"n_latent names {size} twice, but each size is trained once: give each "
-                "size only once. To repeat a training, ask for more seeds."
-            )
-
-
-def check_choice(option: str, value: object, choices: Iterable[str]) -> None:
-    """Check an option that takes one of a few words.
-
-    Rule: the value is one of the choices, spelt exactly so.
-
-    Parameters
-    ----------
-    option : str
-        Name of the option, as the user writes it.
-    value : object
-        What was given.
-    choices : iterable of str
-        What is accepted.
-
-    Raises
-    ------
-    InputError
-        If the rule is broken; the message lists the choices and offers the closest.
-    """
-    known = list(choices)
-    if not isinstance(value, str) or value not in known:
-        listed = ", ".join(repr(choice) for choice in known)
-        raise InputError(
-            f"{option} is {value!r}, which is not known.{suggest(value, known)} "
-            f"It must be one of {listed}."
-        )
-
-
-def check_range(
-    option: str,
-    value: object,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    low_inclusive: bool = True,
-    high_inclusive: bool = True,
-    integer: bool = False,
-) -> None:
-    """Check an option that takes a number.
-
-    Rules: a real number, no text, no boolean, neither NaN nor infinite; a whole one
-    where ``integer`` is set (then 3 is taken and 3.0 is not); within the bounds.
-
-    Parameters
-    ----------
-    option : str
-        Name of the option, as the user writes it.
-    value : object
-        What was given.
-    low, high : float, optional
-        Bounds; default none.
-    low_inclusive, high_inclusive : bool, default True
-        Whether the bound itself is accepted.
-    integer : bool, default False
-        Whether only whole numbers are accepted.
-
-    Raises
-    ------
-    InputError
-        If a rule is broken.
-    """
-    bounds = []
-    if low is not None:
-        bounds.append(f"of at least {low:,}" if low_inclusive else f"greater than {low:,}")
-    if high is not None:
-        bounds.append(f"at most {high:,}" if high_inclusive else f"less than {high:,}")
-    kind = "whole number" if integer else "number"
-    expected = f"a {kind}" + (f" {' and '.join(bounds)}" if bounds else "")
-
-    fine = _is_whole(value) or (
-        not integer and isinstance(value, numbers.Real) and not isinstance(value, bool)
-    )
-    if fine:
-        number = float(value)  # type: ignore[arg-type]
-        fine = math.isfinite(number)
-        if low is not None:
-            fine = fine and (number >= low if low_inclusive else number > low)
-        if high is not None:
-            fine = fine and (number <= high if high_inclusive else number < high)
-    if not fine:
-        raise InputError(f"{option} is {_shown(value)!r}, but it must be {expected}.")

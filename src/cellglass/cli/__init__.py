@@ -1,0 +1,49 @@
+"""The command line, in the words of the Python interface."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from cellglass import __version__
+from cellglass.cli import comparing, modelling, simulating
+
+app = typer.Typer(
+    name="cellglass",
+    help="Autoencoder embeddings of single cells: train, compare and judge them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+for commands in (comparing, modelling, simulating):
+    app.add_typer(commands.app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cellglass {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Autoencoder embeddings of single cells: train, compare and judge them."""
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of few characters is no failure
+            stream.reconfigure(errors="replace")
+    sys.exit(app())

@@ -1,0 +1,183 @@
+"""The commands that compare: ``compare`` and ``demo``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cellglass.cli import options as opt
+from cellglass.cli.terminal import bars, exits, print_closing_table
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+app = typer.Typer()
+
+
+@app.command(cls=opt.ListCommand)
+def compare(
+    matrix: Annotated[Path, typer.Argument(help=opt.MATRIX)],
+    output: opt.Output,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Known classes: a text file, one a line, or a column of obs."),
+    ] = None,
+    n_latent: opt.NLatents = ["10", "50"],  # noqa: B006
+    loss: opt.LossNames = ["mse", "nonzero_mse"],  # noqa: B006
+    seeds: opt.Seeds = 1,
+    n_hidden: opt.NHidden = 100,
+    n_layers: opt.NLayers = 1,
+    max_epochs: opt.MaxEpochs = 50,
+    batch_size: opt.BatchSize = 128,
+    learning_rate: opt.LearningRate = 1e-3,
+    schedule: opt.Schedule = "constant_schedule",
+    patience: opt.Patience = None,
+    min_delta: opt.MinDelta = 0.0,
+    validation_fraction: opt.ValidationFraction = 0.1,
+    n_clusters: opt.NClusters = None,
+    input: opt.InputKind = opt.Input.auto,  # noqa: A002
+    random_state: opt.RandomState = 0,
+    checkpoint_every: opt.CheckpointEvery = None,
+    resume: opt.Resume = False,
+    tensorboard: opt.TensorBoardFolder = None,
+    mlflow: opt.MLflowExperiment = None,
+    overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
+    open_page: opt.Open = False,
+) -> None:
+    """Compare latent sizes and losses beside PCA, on one page.
+
+    Trains an autoencoder for every pair of --n-latent and --loss and writes report.html,
+    results.json, metrics.csv, figures/, embedding.h5ad and models/ to the output folder.
+    Ctrl-C finishes the epoch and keeps the state of the trainings there, for --resume.
+    """
+    with exits():
+        settings = {
+            "n_latent": opt.whole_numbers("--n-latent", n_latent), "loss": loss,
+            "seeds": seeds, "n_hidden": n_hidden, "n_layers": n_layers,
+            "max_epochs": max_epochs, "batch_size": batch_size,
+            "learning_rate": learning_rate, "schedule": schedule, "patience": patience,
+            "min_delta": min_delta, "validation_fraction": validation_fraction,
+            "n_clusters": n_clusters, "input": input.value, "random_state": random_state,
+        }  # fmt: skip
+
+    def read_matrix() -> AnnData:
+        from cellglass.read import read
+
+        adata = read(matrix, labels=labels)
+        if labels is None and "label" in adata.obs:
+            del adata.obs["label"]  # no labels were asked for
+        return adata
+
+    _compare(
+        read_matrix, output, settings, checkpoint_every=checkpoint_every, resume=resume,
+        tensorboard=tensorboard, mlflow=mlflow, overwrite=overwrite, quiet=quiet,
+        open_page=open_page,
+    )  # fmt: skip
+
+
+@app.command()
+def demo(
+    output: opt.Output = Path("report"),
+    simulated: Annotated[
+        bool,
+        typer.Option("--simulated", help="Use simulated data: 5,000 cells × 1,000 genes."),
+    ] = False,
+    random_state: opt.RandomState = 0,
+    overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
+    open_page: opt.Open = False,
+) -> None:
+    """Run the main job on data that need no download.
+
+    700 blood cells with 765 genes that come with scanpy (pbmc68k_reduced, log-normalised;
+    Zheng et al. 2017), or simulated ones.
+    """
+    _compare(
+        (lambda: _simulated(random_state)) if simulated else _blood_cells,
+        output, {"random_state": random_state},
+        overwrite=overwrite, quiet=quiet, open_page=open_page,
+    )  # fmt: skip
+
+
+def _blood_cells() -> AnnData:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scanpy, on reading its own old file
+        import scanpy
+
+        from cellglass.read import SOURCE_KEY
+
+        reduced = scanpy.datasets.pbmc68k_reduced()
+        adata = reduced.raw.to_adata()
+    adata.obs["label"] = reduced.obs["bulk_labels"].astype(str).to_numpy()
+    adata.uns[SOURCE_KEY] = {
+        "matrix": "pbmc68k_reduced (scanpy)", "labels": "bulk_labels",
+        "command": "cellglass demo",
+    }  # fmt: skip
+    return adata
+
+
+def _simulated(random_state: int) -> AnnData:
+    from cellglass.read import SOURCE_KEY
+    from cellglass.simulate import simulate as draw
+
+    adata = draw(random_state=random_state)
+    adata.uns[SOURCE_KEY] = {
+        "matrix": "simulated cells", "labels": "groups", "command": "cellglass demo --simulated"
+    }  # fmt: skip
+    return adata
+
+
+def _compare(
+    load: Callable[[], AnnData],
+    output: Path,
+    settings: dict[str, Any],
+    *,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    mlflow: str | None = None,
+    overwrite: bool,
+    quiet: bool,
+    open_page: bool,
+) -> None:
+    """Check, read, compare, write, and say what came out."""
+    from cellglass.report.write import CHECKPOINTS, check_folder, finished_report
+
+    checkpoints = output / CHECKPOINTS
+    with exits(checkpoints):
+        if resume and finished_report(output, settings):
+            if not quiet:
+                page = output / "report.html"
+                typer.echo(f"{page} is there already, made with these settings.")
+            return
+        check_folder(output, overwrite=overwrite, resume=resume)
+        with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
+            progress("Reading", 0, 1)
+            adata = load()
+            progress("Reading", 1, 1)
+
+            from cellglass.compare import compare as run
+            from cellglass.report.write import write_report
+
+            if not resume:
+                shutil.rmtree(checkpoints, ignore_errors=True)  # of what is written anew
+            comparison = run(
+                adata, **settings, callbacks=callbacks, checkpoints=checkpoints,
+                checkpoint_every=checkpoint_every, resume=resume, progress=progress,
+            )  # fmt: skip
+            page = write_report(
+                comparison, output, overwrite=overwrite, resume=checkpoints.exists(),
+                progress=progress,
+            )  # fmt: skip
+            shutil.rmtree(checkpoints, ignore_errors=True)
+    if not quiet:
+        print_closing_table(comparison, page)
+    if open_page:
+        typer.launch(str(page.resolve()))

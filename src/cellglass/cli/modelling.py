@@ -1,0 +1,183 @@
+"""The commands that make and use one model: ``train`` and ``transform``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellglass.cli import options as opt
+from cellglass.cli.terminal import bars, exits
+from cellglass.errors import InputError
+from cellglass.outputs import check_writable
+
+if TYPE_CHECKING:
+    from cellglass.callbacks import Epoch
+    from cellglass.settings import ModelSettings
+    from cellglass.train import Training
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    matrix: Annotated[Path, typer.Argument(help=opt.MATRIX)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Model to write, such as model.safetensors.")
+    ],
+    n_latent: opt.NLatent = 10,
+    loss: opt.LossName = "mse",
+    n_hidden: opt.NHidden = 100,
+    n_layers: opt.NLayers = 1,
+    max_epochs: opt.MaxEpochs = 50,
+    batch_size: opt.BatchSize = 128,
+    learning_rate: opt.LearningRate = 1e-3,
+    schedule: opt.Schedule = "constant_schedule",
+    patience: opt.Patience = None,
+    min_delta: opt.MinDelta = 0.0,
+    validation_fraction: opt.ValidationFraction = 0.1,
+    layer: opt.Layer = None,
+    input: opt.InputKind = opt.Input.auto,  # noqa: A002
+    random_state: opt.RandomState = 0,
+    checkpoint_every: opt.CheckpointEvery = None,
+    resume: opt.Resume = False,
+    tensorboard: opt.TensorBoardFolder = None,
+    mlflow: opt.MLflowExperiment = None,
+    overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train one model and save it, to be applied to new cells with transform.
+
+    Ctrl-C finishes the epoch and keeps the state of the training beside the output, for
+    --resume.
+    """
+    folder = output.with_name(f"{output.name}.checkpoints")
+    with exits(folder):
+        from cellglass.checkpoint import make_checkpoints
+        from cellglass.fit import fit_model
+        from cellglass.genes import collect_gene_ids
+        from cellglass.read import read
+        from cellglass.settings import ModelSettings
+
+        settings = ModelSettings(
+            n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
+            max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
+            schedule=schedule, patience=patience, min_delta=min_delta,
+            validation_fraction=validation_fraction, input=input.value,
+            random_state=random_state,
+        )  # fmt: skip
+        if resume and _is_finished(output, folder, settings):
+            if not quiet:
+                typer.echo(f"{output} is there already, made with these settings.")
+            return
+        _check_output(output, folder, overwrite=overwrite, resume=resume)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)  # of what is trained anew
+        checkpoints = make_checkpoints(folder, checkpoint_every, resume=resume)
+        adata = read(matrix, layer=layer)
+        with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
+
+            def show(epoch: Epoch) -> None:
+                progress("Training", epoch.epoch, epoch.max_epochs)
+
+            fit = fit_model(
+                adata.X, settings, genes=adata.var_names, gene_ids=collect_gene_ids(adata),
+                name=str(matrix), callbacks=[*callbacks, show],
+                checkpoints=checkpoints,
+            )  # fmt: skip
+        fit.model.save(output)
+        shutil.rmtree(folder, ignore_errors=True)
+    if not quiet:
+        typer.echo(_account(fit.training, output))
+
+
+def _check_output(output: Path, folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse a file that a model may not be written to, before the work."""
+    from cellglass.model import check_model_path
+
+    check_model_path(output)
+    check_writable(output)
+    if folder.exists() and not (overwrite or resume):
+        raise InputError(
+            f"{folder} holds the state of a training that was stopped. Add --resume to the "
+            "same command to go on with it, or --overwrite to start anew."
+        )
+    if output.exists() and not (overwrite or (resume and folder.exists())):
+        raise InputError(
+            f"The output {output} already exists, and was not changed. Give another name to "
+            "-o, or --overwrite to replace it."
+        )
+
+
+def _is_finished(output: Path, folder: Path, settings: ModelSettings) -> bool:
+    """Whether the model is there, and no training left to resume."""
+    if folder.exists() or not output.exists():
+        return False
+    from cellglass.model import load
+
+    model = load(output)
+    then = {**model.settings, "loss": model.loss}
+    for option, now in settings.to_dict().items():
+        if then.get(option, now) != now:
+            raise InputError(
+                f"{output} is a finished model, but {option} was {then[option]!r} for it and "
+                f"is now {now!r}: there is nothing to resume. Give another name to -o, or "
+                "--overwrite without --resume to replace it."
+            )
+    return True
+
+
+def _account(training: Training, output: Path) -> str:
+    """Say what came of a training."""
+    n = len(training.loss_train)
+    said = f"{n} epoch{'s' * (n != 1)}, training loss {training.loss_train[-1]:.4g}"
+    if training.loss_validation:
+        at = (training.best_epoch or n) - 1
+        said += f", held-out loss {training.loss_validation[at]:.4g}"
+    if training.best_epoch is not None:
+        said += f" (weights of epoch {training.best_epoch}, the best)"
+    return (
+        f"{said}; saved in {output}\n"
+        f"Go on with: cellglass transform {output} new.h5ad -o out.h5ad"
+    )
+
+
+@app.command()
+def transform(
+    model: Annotated[Path, typer.Argument(help="Model that train or compare saved.")],
+    matrix: Annotated[Path, typer.Argument(help=opt.MATRIX)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write: .h5ad (the input with obsm X_ae), .csv (one row a cell) or "
+            ".npy (the latent vectors alone).",
+        ),
+    ],
+    layer: opt.Layer = None,
+    min_coverage: Annotated[
+        float, typer.Option(help="Least share of the model's genes that must be found.")
+    ] = 0.8,
+    key_added: Annotated[
+        str, typer.Option(help="Name of the latent vectors in obsm.")
+    ] = "X_ae",
+    overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Apply a saved model to new cells.
+
+    Genes are matched by name, whatever their order; missing ones are taken as zero, and
+    counted. The preprocessing is the model's own, never fitted anew.
+    """
+    with exits():
+        from cellglass.embed import embed_file
+
+        account = embed_file(
+            model, matrix, output, layer=layer, min_coverage=min_coverage,
+            key_added=key_added, overwrite=overwrite,
+        )  # fmt: skip
+    if not quiet:
+        typer.echo(f"{account}\nWritten to {output}")

@@ -1,0 +1,120 @@
+"""What the command line shows: progress, errors and results."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cellglass.errors import InputError, TrainingError, TrainingInterrupted
+
+if TYPE_CHECKING:
+    from cellglass.compare import Comparison, Progress
+
+
+@contextmanager
+def exits(checkpoints: Path | None = None) -> Iterator[None]:
+    """Turn a user's mistake into one message and exit code 2, a failure into 1.
+
+    Parameters
+    ----------
+    checkpoints
+        File or folder that is there if what was done so far is kept.
+    """
+    try:
+        yield
+    except InputError as error:
+        print_error(str(error))
+        raise typer.Exit(2) from None
+    except TrainingError as error:
+        print_error(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt as error:
+        print_error(_interrupted(error, checkpoints))
+        raise typer.Exit(130) from None
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print_error(f"{error.strerror or error}{place}. Nothing was written.")
+        raise typer.Exit(1) from None
+
+
+def _interrupted(error: KeyboardInterrupt, checkpoints: Path | None) -> str:
+    if checkpoints is None or not checkpoints.exists():
+        return "Interrupted; nothing was written."
+    said = f"Interrupted; all trainings so far are kept in {checkpoints}."
+    if isinstance(error, TrainingInterrupted):
+        said = str(error)
+    words = ["cellglass", *sys.argv[1:]]
+    again = shlex.join(words if "--resume" in words else [*words, "--resume"])
+    return f"{said} To go on, with the same result as without the stop:\n  {again}"
+
+
+def print_error(message: str) -> None:
+    """Write a message to the standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    console.print("[bold red]Error:[/]", end=" ")
+    console.print(message, markup=False, soft_wrap=not console.is_terminal)
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Progress]:
+    """Show one bar a stage while there is a terminal to show it on."""
+    if quiet:
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    with Bars(
+        TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), console=Console(stderr=True),
+    ) as bars:  # fmt: skip
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield show
+
+
+def print_closing_table(comparison: Comparison, page: Path) -> None:
+    """Write the main numbers of all runs, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cellglass.report.contrast import number, score
+
+    summary = comparison.summary
+    labelled = summary["dataset"]["n_labels"] is not None
+    clusters = "ARI" if labelled else "silhouette"
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("run")
+    for heading in ("MSE", "held-out", "non-zero", "zeros"):
+        table.add_column(heading, justify="right")
+    for method in ("k-means", "Leiden"):
+        table.add_column(f"{method} {clusters}", justify="right")
+    rows = [(f"pca_{b['n_components']}", b) for b in summary["baselines"]]
+    for name, row in [(run["run"], run) for run in summary["runs"]] + rows:
+        errors = [
+            row["reconstruction"][kind]
+            for kind in ("mse_all", "mse_all_validation", "mse_nonzero", "mse_zero")
+        ]
+        scores = [row["clustering"][m][clusters.lower()] for m in ("kmeans", "leiden")]
+        table.add_row(
+            name,
+            *("–" if value is None else number(value) for value in errors),
+            *("–" if value is None else score(value) for value in scores),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"\n{page}", highlight=False, soft_wrap=True)

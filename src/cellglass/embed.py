@@ -1,0 +1,211 @@
+"""A saved model and a file of new cells give a file of latent vectors."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellglass.checks import check_key_added, suggest
+from cellglass.errors import InputError
+from cellglass.outputs import check_writable, csv_text, scratch_beside, write_whole
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Latent vectors and what they are of.
+
+    Attributes
+    ----------
+    source
+        The file of the cells.
+    adata
+        Its content.
+    key
+        Name of the latent vectors in ``obsm``.
+    Z
+        Latent vectors, shape (n_cells, n_latent), float32.
+    about
+        What is kept beside them in ``uns``, as plain data.
+    """
+
+    source: Path
+    adata: AnnData
+    key: str
+    Z: np.ndarray
+    about: dict[str, Any]
+
+
+def embed_file(
+    model_path: Path,
+    matrix: Path,
+    output: Path,
+    *,
+    layer: str | None = None,
+    min_coverage: float = 0.8,
+    key_added: str = "X_ae",
+    overwrite: bool = False,
+) -> str:
+    """Apply a saved model to the cells of a file and write what comes out.
+
+    An ``.h5ad`` is read and encoded in runs of cells, so that it may be larger than the
+    memory.
+
+    Parameters
+    ----------
+    model_path
+        A model that was saved.
+    matrix
+        New cells, in any format of :func:`cellglass.read.read`, of the kind the model was
+        trained on (raw counts or log-normalised values).
+    output
+        File to write. ``.h5ad``: all of the input (for an ``.h5ad``), or its names (for
+        other formats), with ``obsm[key_added]``; ``.csv``: one row a cell, its name and
+        latent vector; ``.npy``: the latent vectors alone.
+    layer
+        Layer of an ``.h5ad`` that is taken in place of its ``X``.
+    min_coverage
+        Least share of the model's genes that must be found, in [0, 1].
+    key_added
+        Name of the latent vectors.
+    overwrite
+        Whether `output` may be replaced.
+
+    Returns
+    -------
+    str
+        One paragraph on what was found.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or written, or the genes do not match; nothing is written
+        then.
+    """
+    from cellglass.model import load
+
+    write = _find_writer(output)
+    _check_output(output, matrix, overwrite=overwrite)
+    check_key_added(key_added)
+    model = load(model_path)
+    adata = _open(matrix, layer)
+    try:
+        match = model.match(adata, min_coverage=min_coverage)
+        Z = model.transform(adata, layer=layer, min_coverage=min_coverage)
+        about = {
+            "model": model_path.name,
+            "loss": model.loss,
+            "n_genes_found": match.n_found,
+            "n_genes_missing": len(match.missing),
+        }
+        write(output, Embedding(matrix, adata, key_added, Z, about))
+    finally:
+        adata.file.close()
+    return f"{len(Z):,} cells, {Z.shape[1]} latent dimensions. {match.describe()}"
+
+
+def _open(matrix: Path, layer: str | None) -> AnnData:
+    """Open an .h5ad without reading its matrix; read anything else."""
+    from cellglass.read import open_h5ad, read
+
+    if matrix.name.lower().endswith(".h5ad"):
+        return open_h5ad(matrix)
+    if layer is not None:
+        raise InputError(
+            f"layer is {layer!r}, but {matrix} is no .h5ad file and has no layers. Leave "
+            "the option out."
+        )
+    return read(matrix, least_cells=1)
+
+
+def _check_output(output: Path, matrix: Path, *, overwrite: bool) -> None:
+    if output.exists() and matrix.exists() and output.samefile(matrix):
+        raise InputError(
+            f"The output {output} is the input itself, and was not changed. Give another "
+            "name to -o."
+        )
+    if output.exists() and not overwrite:
+        raise InputError(
+            f"The output {output} already exists, and was not changed. Give another name to "
+            "-o, or --overwrite to replace it."
+        )
+    check_writable(output)
+
+
+# --- one function a format -----------------------------------------------------------
+
+
+def _write_h5ad(output: Path, embedding: Embedding) -> None:
+    """Write the input with the latent vectors added.
+
+    An .h5ad is copied as a whole and added to, so that nothing in it is lost or changed by
+    being read and written.
+    """
+    import anndata
+    import h5py
+    from anndata.io import write_elem
+
+    key, about = embedding.key, embedding.about
+    with scratch_beside(output) as scratch:
+        made = scratch / "out.h5ad"
+        if embedding.source.name.lower().endswith(".h5ad"):
+            shutil.copyfile(embedding.source, made)
+        else:
+            obs, var = embedding.adata.obs, embedding.adata.var
+            anndata.AnnData(X=embedding.adata.X, obs=obs, var=var).write_h5ad(made)
+        with h5py.File(made, "r+") as file:
+            for group, name, value in (
+                ("obsm", key, embedding.Z),
+                ("uns", key.removeprefix("X_"), about),
+            ):
+                if group not in file:
+                    write_elem(file, group, {})
+                write_elem(file[group], name, value)
+        made.replace(output)
+
+
+def _write_csv(output: Path, embedding: Embedding) -> None:
+    """Write one row a cell: its name and its latent vector."""
+    import pandas as pd
+
+    name = embedding.key.removeprefix("X_")
+    cells = [csv_text(str(cell)) for cell in embedding.adata.obs_names]
+    table = pd.DataFrame(
+        embedding.Z,
+        index=pd.Index(cells, name="cell"),
+        columns=[csv_text(f"{name}_{i}") for i in range(1, embedding.Z.shape[1] + 1)],
+    )
+    write_whole(output, table.to_csv(lineterminator="\n").encode())
+
+
+def _write_npy(output: Path, embedding: Embedding) -> None:
+    """Write the latent vectors alone."""
+    content = io.BytesIO()
+    np.save(content, embedding.Z, allow_pickle=False)
+    write_whole(output, content.getvalue())
+
+
+WRITERS: dict[str, Callable[[Path, Embedding], None]] = {
+    ".h5ad": _write_h5ad,
+    ".csv": _write_csv,
+    ".npy": _write_npy,
+}
+"""End of the output's name → what writes it."""
+
+
+def _find_writer(output: Path) -> Callable[[Path, Embedding], None]:
+    if output.suffix.lower() not in WRITERS:
+        raise InputError(
+            f"The output {output} ends in {output.suffix or 'nothing'!r}, but latent vectors "
+            f"are written as {', '.join(WRITERS)}.{suggest(output.suffix, WRITERS)} Give such "
+            "a name to -o."
+        )
+    return WRITERS[output.suffix.lower()]

@@ -1,0 +1,253 @@
+"""One matrix and its settings give one trained network or model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import sparse
+
+from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
+from cellglass.callbacks import Callback
+from cellglass.checkpoint import Checkpoint, Checkpoints
+from cellglass.checks import check_matrix, check_names
+from cellglass.errors import TrainingError
+from cellglass.losses import LOSSES
+from cellglass.model import Model
+from cellglass.network import AutoencoderNetwork
+from cellglass.preprocess import Preprocessor
+from cellglass.settings import ModelSettings
+from cellglass.train import Training, train
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model and the data it was fitted to.
+
+    Attributes
+    ----------
+    model
+        Trained; what is kept.
+    training
+        How it came about.
+    X
+        The values as the network saw them (log-normalised), shape (n_cells, n_genes),
+        float32, dense or CSR.
+    rows
+        The same on the device.
+    is_validation
+        True for cells held out of the training, shape (n_cells,).
+    """
+
+    model: Model
+    training: Training
+    X: np.ndarray | sparse.csr_matrix
+    rows: Rows
+    is_validation: np.ndarray
+
+
+def fit_model(
+    X: np.ndarray | sparse.spmatrix,
+    settings: ModelSettings,
+    *,
+    genes: Sequence[str] | None = None,
+    gene_ids: Sequence[str] | None = None,
+    name: str = "the matrix",
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Fit:
+    """Check, preprocess and split a matrix, and train a model on it.
+
+    Parameters
+    ----------
+    X
+        Raw counts or log-normalised values, shape (n_cells, n_genes). Never modified.
+    settings
+        How to train.
+    genes
+        Names of the genes; default ``"0"``, ``"1"``, ….
+    gene_ids
+        Ensembl ids of the same genes, where they are known.
+    name
+        What messages call the matrix.
+    callbacks, checkpoints
+        As in :func:`cellglass.train.train`.
+
+    Raises
+    ------
+    InputError
+        If the matrix or a setting cannot be used.
+    TrainingError
+        If a loss or a weight is no longer finite.
+    """
+    names = None if genes is None else list(genes)
+    check_matrix(X, name=name, gene_names=names)
+    check_names(names or (), what=f"the names of genes in {name}")
+    settings.check_for(*X.shape)
+    preprocessor = Preprocessor.fit(X, input=settings.input)
+    values = dense_if_small(preprocessor.transform(X))
+    rows = on_device(values)
+    is_validation = split_cells(
+        values.shape[0], settings.validation_fraction, settings.random_state
+    )
+    if names is None:
+        names = [str(i) for i in range(values.shape[1])]
+
+    def make(training: Training) -> Model:
+        return model_of(training, settings, preprocessor, genes=names, gene_ids=gene_ids)
+
+    with last_good_kept(checkpoints, settings.run, make):
+        training = train_network(
+            values, rows, is_validation, settings, callbacks=callbacks, checkpoints=checkpoints
+        )
+    return Fit(make(training), training, values, rows, is_validation)
+
+
+def train_network(
+    X: np.ndarray | sparse.csr_matrix,
+    rows: Rows,
+    is_validation: np.ndarray,
+    settings: ModelSettings,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Training:
+    """Train one network on the cells that are not held out.
+
+    Two trainings of the same ``random_state``, seed and latent size start from the same
+    weights and pass the cells in the same order, whatever their loss.
+
+    Parameters
+    ----------
+    X
+        Preprocessed values, shape (n_cells, n_genes); only looked at to tell a checkpoint
+        of these data from one of others.
+    rows
+        The same on the device.
+    is_validation
+        True for held-out cells, shape (n_cells,).
+    settings, callbacks, checkpoints
+        As in :func:`fit_model`.
+    """
+    weights_key, order_key = keys_of(settings)
+    network = AutoencoderNetwork(
+        rows.shape[1], settings.n_latent, n_hidden=settings.n_hidden,
+        n_layers=settings.n_layers, key=weights_key,
+    )  # fmt: skip
+    checkpoint: Checkpoint | None = None
+    if checkpoints is not None:
+        n_train = int((~is_validation).sum())
+        checkpoint = checkpoints.of(settings.run, lambda: identity(X, n_train, settings))
+    return train(
+        network, rows, np.flatnonzero(~is_validation), np.flatnonzero(is_validation),
+        LOSSES[settings.loss], settings, key=order_key, run=settings.run,
+        callbacks=callbacks, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def identity(
+    X: np.ndarray | sparse.csr_matrix, n_train: int, settings: ModelSettings
+) -> dict[str, Any]:
+    """All that decides how a training ends, as plain data."""
+    said: dict[str, Any] = {**settings.to_dict(), "data": digest(X)}
+    if callable(settings.schedule):  # known by what it gives
+        n_steps = -(-n_train // settings.batch_size)
+        starts = range(0, settings.max_epochs * n_steps, n_steps)
+        said["schedule"] = [float(settings.schedule(step)) for step in starts]
+    return said
+
+
+@contextmanager
+def last_good_kept(
+    checkpoints: Checkpoints | None, run: str, make: Callable[[Training], Model]
+) -> Iterator[None]:
+    """Save a model of the last good weights when a training fails.
+
+    Parameters
+    ----------
+    checkpoints
+        Whose folder it goes to; None: the error's ``training`` is all that is kept.
+    run
+        Name of the training.
+    make
+        Makes a model of what the training had come to.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        # Weights that no epoch has changed are nobody's loss.
+        if checkpoints is None or error.training is None or not error.training.loss_train:
+            raise
+        path = checkpoints.folder / f"{run}.last_good.safetensors"
+        make(error.training).save(path)
+        raise TrainingError(
+            f"{error} They are kept as a model in {path}.", error.training
+        ) from error
+
+
+def keys_of(settings: ModelSettings) -> tuple[jax.Array, jax.Array]:
+    """Keys that the first weights and the order of the cells are drawn with."""
+    key = jax.random.fold_in(jax.random.key(settings.random_state), settings.seed)
+    weights_key, order_key = jax.random.split(key)
+    return weights_key, order_key
+
+
+def model_of(
+    training: Training,
+    settings: ModelSettings,
+    preprocessor: Preprocessor,
+    *,
+    genes: Sequence[str],
+    gene_ids: Sequence[str] | None,
+) -> Model:
+    """Put together what a model is made of."""
+    kept: dict[str, Any] = settings.to_dict()
+    del kept["loss"], kept["input"]  # the model and its preprocessor say them
+    return Model(
+        network=training.network,
+        loss=settings.loss,
+        genes=tuple(map(str, genes)),
+        preprocessor=preprocessor,
+        settings=kept,
+        history=training.history,
+        gene_ids=None if gene_ids is None else tuple(gene_ids),
+    )
+
+
+def split_cells(n_cells: int, validation_fraction: float, random_state: int) -> np.ndarray:
+    """Draw the cells that are held out of all training.
+
+    Returns
+    -------
+    numpy.ndarray
+        True for held-out cells, shape (n_cells,). The nearest whole number to the
+        fraction, but at least one cell unless the fraction is 0, and at most all but two.
+    """
+    n_validation = round(validation_fraction * n_cells)
+    if validation_fraction > 0:
+        n_validation = min(max(n_validation, 1), n_cells - 2)
+    held_out = np.zeros(n_cells, bool)
+    order = np.random.default_rng(random_state).permutation(n_cells)
+    held_out[order[:n_validation]] = True
+    return held_out
+
+
+def dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr_matrix:
+    """Make a matrix dense, which is faster at every step, if it fits the budget."""
+    if isinstance(X, np.ndarray) or X.shape[0] * X.shape[1] * 4 > DENSE_BUDGET_BYTES:
+        return X
+    return X.toarray()
+
+
+def digest(X: np.ndarray | sparse.csr_matrix) -> str:
+    """SHA-256 of a matrix's shape and values."""
+    parts = [X] if isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
+    found = hashlib.sha256(repr(X.shape).encode())
+    for part in parts:
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()

@@ -1,0 +1,62 @@
+"""Brings sparse matrices into canonical CSR, and cuts matrices into runs of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+# A temporary of this many values stays below 10 MB, whatever the matrix is.
+CHUNK_VALUES = 1 << 20
+
+
+def row_chunks(X: Any) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a matrix into runs whose temporaries stay small.
+
+    Parameters
+    ----------
+    X : array or sparse matrix, shape (n_cells, n_genes)
+        Only its shape is looked at, so a dense matrix and its CSR twin are cut at the
+        same rows.
+
+    Yields
+    ------
+    (start, stop) : tuple of int
+        Half-open ranges of rows that together cover ``X`` in order.
+    """
+    n_rows, n_columns = X.shape
+    step = max(1, CHUNK_VALUES // max(1, n_columns))
+    for start in range(0, n_rows, step):
+        yield start, min(start + step, n_rows)
+
+
+def to_csr(X: Any) -> sparse.csr_matrix:
+    """Bring a sparse matrix or array of any format into canonical CSR.
+
+    Parameters
+    ----------
+    X : sparse matrix or sparse array, shape (n_cells, n_genes)
+        Any values. Never modified; its parts must fit together, which
+        :func:`cellglass.checks.check_array` makes sure of.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Sorted indices, no place twice, in this machine's byte order; zeros that were
+        stored stay. Entries of one place are added up, in 64 bits if they are whole
+        numbers: in the eight of ``int8``, 100 + 100 would be −56. The type of number is
+        that of ``X`` wherever the sums fit into it. Shares its memory with ``X`` if that
+        was canonical already.
+    """
+    dtype = X.dtype.newbyteorder("=")
+    if X.format == "csr" and X.has_canonical_format:
+        return sparse.csr_matrix(X).astype(dtype, copy=False)
+    narrow = dtype.kind in "iu" and dtype.itemsize < 8
+    Y = sparse.csr_matrix(X.astype(np.int64 if narrow else dtype))
+    Y.sum_duplicates()
+    if narrow and Y.nnz:
+        limits = np.iinfo(dtype)
+        narrow = bool(limits.min <= Y.data.min() and Y.data.max() <= limits.max)
+    return Y.astype(dtype) if narrow else Y

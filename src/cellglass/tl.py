@@ -1,0 +1,512 @@
+"""The tools for AnnData: each writes its result into the object, as scanpy's do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellglass.checks import check_callbacks, check_choice, check_key_added, check_range
+from cellglass.errors import InputError, TrainingError
+from cellglass.slots import (
+    check_anndata,
+    find_representation,
+    keys_of_models,
+    read_matrix,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cellglass.callbacks import Callback
+    from cellglass.fit import Fit
+    from cellglass.model import Model
+
+METHODS = ("leiden", "kmeans")
+
+
+def autoencoder(
+    adata: AnnData,
+    n_latent: int = 10,
+    *,
+    loss: str = "mse",
+    layer: str | None = None,
+    use_raw: bool = False,
+    n_hidden: int = 100,
+    n_layers: int = 1,
+    max_epochs: int = 50,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    schedule: str | Callable[[int], Any] = "constant_schedule",
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    validation_fraction: float = 0.1,
+    input: str = "auto",  # noqa: A002 - the same word in API, command line and report
+    random_state: int = 0,
+    callbacks: Callback | Sequence[Callback] | None = None,
+    reconstruction: bool = False,
+    key_added: str = "X_ae",
+    copy: bool = False,
+) -> AnnData | None:
+    """Train an autoencoder on all cells and write down their latent vectors.
+
+    The numbers are those of :func:`cellglass.compare` and :class:`cellglass.Autoencoder`
+    with the same settings, to the last bit. If anything fails or is interrupted, the object
+    is left as it was.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, shape (n_cells, n_genes): raw counts or log-normalised values. A view
+        becomes an object of its own; of an object that is backed by a file the matrix is
+        read into memory, and the results are set in memory, too, not in the file.
+    n_latent
+        Dimensions of the bottleneck.
+    loss
+        Name of a loss; ``cellglass.losses.LOSSES`` lists them.
+    layer
+        Layer to train on; default: ``adata.X``.
+    use_raw
+        Whether to train on ``adata.raw.X``.
+    n_hidden, n_layers
+        Width and number of hidden layers on either side of the bottleneck. Without any
+        (``n_layers=0``) the network is linear.
+    max_epochs
+        The most passes over the training cells.
+    batch_size
+        The most cells in one step.
+    learning_rate
+        Of Adam; with a schedule, its highest value.
+    schedule
+        How the learning rate changes: a name of ``cellglass.schedules.SCHEDULES``, or a
+        function of the step, from 0, that gives the learning rate.
+    patience, min_delta
+        Early stopping: training ends when the loss of the held-out cells has not become
+        lower by more than ``min_delta`` for ``patience`` epochs, and the weights of the
+        best epoch are restored. Default: no early stopping.
+    validation_fraction
+        Share of cells that are never trained on, in [0, 0.9]; at least one cell unless 0.
+    input
+        ``counts`` (raw counts: scaled to 10,000 a cell, then log1p), ``log`` (used as it
+        is), or ``auto``: counts if every value is a whole number.
+    random_state
+        Decides everything random.
+    callbacks
+        Called after every epoch with a :class:`cellglass.callbacks.Epoch`; training ends
+        when one returns True.
+    reconstruction
+        Whether to keep the reconstruction, too.
+    key_added
+        Name of the latent vectors in ``obsm``. Without a leading ``X_`` it is the key of
+        everything else.
+    copy
+        Whether to leave `adata` as it is and return a changed copy.
+
+    Returns
+    -------
+    anndata.AnnData or None
+        None, or the copy. With the default key it has
+
+        ``obsm["X_ae"]``
+            Latent vectors, shape (n_cells, n_latent), float32.
+        ``uns["ae"]``
+            ``params``: the settings, those that are None left out; ``history``: the loss of
+            every epoch over the training cells, ``train``, and over the held-out cells,
+            ``validation``, which is empty without any; ``metrics``: mean squared errors on
+            the log-normalised scale, as in ``results.json`` of a comparison, those that are
+            defined nowhere left out; ``preprocessing``: what the values were taken as, and
+            why; ``best_epoch``, with early stopping: the epoch, from 1, that the weights are
+            from; ``model``: the bytes of the model's file, see :func:`get_model`.
+        ``layers["ae_reconstruction"]``
+            With ``reconstruction=True``: shape (n_cells, n_genes), float32, on the
+            log-normalised scale, as the network gives it; it may be negative.
+
+    Raises
+    ------
+    InputError
+        If the matrix or a setting cannot be used.
+    TrainingError
+        If a loss or a weight is no longer finite.
+    TrainingInterrupted
+        On Ctrl-C, after the epoch is done; its ``training`` holds what stood then.
+
+    See Also
+    --------
+    denoise : Reconstruct expression with the model.
+    cluster : Find clusters in the latent vectors.
+    cellglass.pl.loss : Look at how the training went.
+
+    Examples
+    --------
+    >>> import cellglass as cg
+    >>> adata = cg.simulate(100, 50, 3, random_state=0)
+    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
+    >>> adata.obsm["X_ae"].shape
+    (100, 5)
+    """
+    from cellglass.encode import encode, reconstruct
+    from cellglass.fit import fit_model
+    from cellglass.genes import collect_gene_ids
+    from cellglass.settings import ModelSettings
+
+    _check_target(adata, key_added, copy=copy)
+    key = _key_of(key_added)
+    settings = ModelSettings(
+        n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
+        max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
+        schedule=schedule, patience=patience, min_delta=min_delta,
+        validation_fraction=validation_fraction, input=input, random_state=random_state,
+    )  # fmt: skip
+    called = check_callbacks(callbacks)
+    slot = read_matrix(adata, layer=layer, use_raw=use_raw)
+    if reconstruction and use_raw:
+        _check_same_genes(adata)
+    fit = fit_model(
+        slot.X, settings, genes=list(slot.owner.var_names),
+        gene_ids=collect_gene_ids(slot.owner), name=slot.name, callbacks=called,
+    )  # fmt: skip
+    for sentence in fit.model.preprocessor.warnings:
+        warnings.warn(sentence, stacklevel=2)
+    X_hat = reconstruct(fit.model.network, fit.rows)
+    if not np.isfinite(X_hat).all():
+        raise TrainingError(
+            "The reconstructions are no longer finite numbers, although the loss is. Try a "
+            f"lower learning rate than {learning_rate:g}.",
+            fit.training,
+        )
+    params = {**settings.to_dict(), "layer": layer, "use_raw": use_raw, "key_added": key_added}
+    about = _about(fit, params, X_hat)
+    return _write(
+        adata, copy=copy, uns={key: about},
+        obsm={key_added: encode(fit.model.network, fit.rows)},
+        layers={f"{key}_reconstruction": X_hat} if reconstruction else {},
+    )  # fmt: skip
+
+
+def get_model(adata: AnnData, key: str = "ae") -> Model:
+    """Take a trained model back out of the object that it was trained on.
+
+    It survives writing the object to a file and reading it again. Nothing is trained.
+
+    Parameters
+    ----------
+    adata
+        An object that :func:`autoencoder` was called on.
+    key
+        Its ``key_added``, without the leading ``X_``.
+
+    Returns
+    -------
+    cellglass.Model
+        To transform other cells, or to save as a file of its own.
+
+    Raises
+    ------
+    InputError
+        If there is no model under that key, or it was altered.
+
+    Examples
+    --------
+    >>> import cellglass as cg
+    >>> adata = cg.simulate(100, 50, 3, random_state=0)
+    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
+    >>> model = cg.tl.get_model(adata)
+    >>> model.transform(adata[:10]).shape
+    (10, 5)
+    """
+    from cellglass.model import Model
+
+    check_anndata(adata)
+    keys = keys_of_models(adata)
+    if key not in keys:
+        remedy = f"Name one that does: key={' or '.join(map(repr, keys))}" if keys else (
+            "Train one with cg.tl.autoencoder(adata), or give one that was saved: "
+            'model="model.safetensors"'
+        )  # fmt: skip
+        raise InputError(f"adata.uns[{key!r}] holds no model. {remedy}.")
+    name = f"The model in adata.uns[{key!r}]"
+    return Model.from_bytes(adata.uns[key]["model"].tobytes(), name=name)
+
+
+def denoise(
+    adata: AnnData,
+    *,
+    model: Model | str | Path | None = None,
+    key: str = "ae",
+    layer: str | None = None,
+    use_raw: bool = False,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Write down the expression that a model expects of every cell.
+
+    That is the reconstruction of the cell from its latent vector, on the log-normalised
+    scale. Expression is never below 0, so negative predictions are set to 0.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, shape (n_cells, n_genes), of the kind the model was trained on (raw
+        counts or log-normalised values); genes are matched by name.
+    model
+        A model, or the path of one that was saved. Default: the one that
+        :func:`autoencoder` left in ``uns``.
+    key
+        Where that is.
+    layer, use_raw
+        The matrix to start from: that layer, or ``raw.X``. Default: for the model in
+        ``uns`` the matrix that it was trained on, for another ``adata.X``.
+    key_added
+        Name of the new layer. Default: the key with ``_denoised``.
+    copy
+        Whether to leave `adata` as it is and return a changed copy.
+
+    Returns
+    -------
+    anndata.AnnData or None
+        None, or the copy, with ``layers["ae_denoised"]``: shape (n_cells, n_genes),
+        float32, at least 0.
+
+    Raises
+    ------
+    InputError
+        If there is no model, the matrix does not suit it, or it lacks genes of `adata`.
+
+    Examples
+    --------
+    >>> import cellglass as cg
+    >>> adata = cg.simulate(100, 50, 3, random_state=0)
+    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
+    >>> cg.tl.denoise(adata)
+    >>> float(adata.layers["ae_denoised"].min()) >= 0
+    True
+    """
+    if key_added is None:
+        key_added = f"{key}_denoised"
+    _check_target(adata, key_added, copy=copy)
+    trained, layer, use_raw = model_and_matrix(adata, model, key, layer, use_raw)
+    if use_raw:
+        _check_same_genes(adata)
+    match = trained.match(adata, use_raw=use_raw)
+    places = np.full(adata.n_vars, -1)
+    places[match.columns[match.columns >= 0]] = np.flatnonzero(match.columns >= 0)
+    unknown = adata.var_names[places < 0]
+    if len(unknown):
+        shown = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        raise InputError(
+            f"The model does not know {len(unknown):,} of the {adata.n_vars:,} genes of adata "
+            f"({shown}), so it expects nothing of them, and a layer needs a value for every "
+            "gene. Take the genes that it knows, adata[:, adata.var_names.isin(model.genes)], "
+            "or get the matrix of those alone with model.reconstruct(adata)."
+        )
+    expected = trained.reconstruct(adata, layer=layer, use_raw=use_raw)[:, places]
+    np.maximum(expected, 0, out=expected)
+    return _write(adata, copy=copy, layers={key_added: expected})
+
+
+def cluster(
+    adata: AnnData,
+    method: str = "leiden",
+    *,
+    use_rep: str = "X_ae",
+    n_clusters: int | None = None,
+    resolution: float = 1.0,
+    n_neighbors: int = 15,
+    key_added: str | None = None,
+    random_state: int = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Find clusters of cells in a representation, as :func:`cellglass.compare` does.
+
+    Parameters
+    ----------
+    adata
+        With a representation of its cells in ``obsm``.
+    method
+        ``leiden``: communities (Traag et al. 2019) of the graph of shared nearest
+        neighbours. ``kmeans``: the best of ten starts.
+    use_rep
+        Name of the representation.
+    n_clusters
+        How many clusters k-means looks for. Default: as many as Leiden finds in the same
+        representation. Leiden is not told.
+    resolution
+        Of Leiden; more gives more clusters. k-means uses it only to find ``n_clusters``,
+        and so for ``n_neighbors``.
+    n_neighbors
+        Nearest neighbours of every cell in the graph; fewer if there are not that many
+        other cells.
+    key_added
+        Name of the result. Default: that of the representation, without a leading ``X_``,
+        and the method: ``ae_leiden``.
+    random_state
+        Decides everything random.
+    copy
+        Whether to leave `adata` as it is and return a changed copy.
+
+    Returns
+    -------
+    anndata.AnnData or None
+        None, or the copy. It has
+
+        ``obs[key_added]``
+            Cluster of every cell, categorical: ``"0"``, the largest, ``"1"``, ….
+        ``uns[key_added]``
+            ``params``: the settings, with the number of clusters, and in
+            ``n_clusters_from`` who decided on it: ``given`` or ``leiden``.
+
+    Raises
+    ------
+    InputError
+        If the representation is not there, or a setting cannot be used.
+
+    Examples
+    --------
+    >>> import cellglass as cg
+    >>> adata = cg.simulate(100, 50, 3, random_state=0)
+    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
+    >>> cg.tl.cluster(adata, "kmeans", n_clusters=3)
+    >>> list(adata.obs["ae_kmeans"].cat.categories)
+    ['0', '1', '2']
+    """
+    import pandas as pd
+
+    from cellglass.cluster import kmeans, leiden
+    from cellglass.neighbors import nearest_neighbors
+
+    check_choice("method", method, METHODS)
+    if key_added is None:
+        key_added = f"{_key_of(use_rep)}_{method}"
+    _check_target(adata, key_added, copy=copy)
+    check_range("n_neighbors", n_neighbors, low=1, integer=True)
+    check_range("resolution", resolution, low=0, low_inclusive=False)
+    check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
+    if n_clusters is not None:
+        check_range("n_clusters", n_clusters, low=1, high=adata.n_obs, integer=True)
+        if method == "leiden":
+            raise InputError(
+                f"n_clusters is {n_clusters}, but Leiden finds the number by itself. Change "
+                'resolution for more or fewer clusters, or give method="kmeans".'
+            )
+    X = find_representation(adata, use_rep)
+    if len(X) < 2:
+        raise InputError("adata holds 1 cell, but clusters need at least 2.")
+    k = n_clusters
+    if k is None:
+        neighbors = nearest_neighbors(X, n_neighbors)
+        clusters = leiden(neighbors, resolution=resolution, random_state=random_state)
+        k = int(clusters.max()) + 1
+    if method == "kmeans":
+        clusters = kmeans(X, k, random_state=random_state)
+    names = [str(i) for i in range(int(clusters.max()) + 1)]
+    params = {
+        "method": method,
+        "use_rep": use_rep,
+        "n_clusters": len(names),
+        "n_clusters_from": "leiden" if n_clusters is None else "given",
+        "resolution": resolution,
+        "n_neighbors": n_neighbors,
+        "random_state": random_state,
+    }
+    column = pd.Categorical.from_codes(clusters.tolist(), categories=pd.Index(names))
+    return _write(
+        adata, copy=copy, obs={key_added: column}, uns={key_added: {"params": params}}
+    )
+
+
+def model_and_matrix(
+    adata: AnnData, model: Model | str | Path | None, key: str, layer: str | None, use_raw: bool
+) -> tuple[Model, str | None, bool]:
+    """Find the model that is meant, and the matrix it is to be applied to.
+
+    Returns
+    -------
+    tuple
+        The model; ``layer`` and ``use_raw`` as given, or, for the model in ``uns`` if
+        neither was, those that it was trained with.
+    """
+    from cellglass.model import Model, load
+
+    if isinstance(model, str | Path):
+        return load(model), layer, use_raw
+    if model is not None:
+        if not isinstance(model, Model):
+            raise InputError(
+                f"model is a {type(model).__name__}, but a cellglass.Model or the path of one "
+                "that was saved is needed. An Autoencoder has its own in model_."
+            )
+        return model, layer, use_raw
+    found = get_model(adata, key)
+    if layer is None and not use_raw:
+        params = adata.uns[key].get("params", {})
+        layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+    return found, layer, use_raw
+
+
+def _about(fit: Fit, params: Mapping[str, Any], X_hat: np.ndarray) -> dict[str, Any]:
+    """Gather what is kept of a training, of types that an .h5ad file can hold."""
+    from cellglass.metrics import mean_squared_errors, squared_errors
+
+    metrics = mean_squared_errors(squared_errors(fit.X, X_hat), fit.is_validation)
+    preprocessing = fit.model.preprocessor.to_dict()
+    about = {
+        "params": _without_none(params),
+        "history": {name: np.array(curve) for name, curve in fit.training.history.items()},
+        "metrics": _without_none(metrics),
+        "preprocessing": {
+            **preprocessing,
+            "warnings": np.array(preprocessing["warnings"], str),
+        },
+        "model": np.frombuffer(fit.model.to_bytes(), np.uint8).copy(),
+        "best_epoch": fit.training.best_epoch,
+    }
+    return _without_none(about)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _key_of(use_rep: str) -> str:
+    return use_rep.removeprefix("X_")
+
+
+def _check_target(adata: AnnData, key_added: str, *, copy: bool) -> None:
+    """Check, before any work, that results can be written into the object."""
+    check_anndata(adata)
+    check_key_added(key_added)
+    if adata.isbacked and adata.is_view and not copy:
+        raise InputError(
+            "adata is a view of an object that is backed by a file, and nothing can be set in "
+            "such a view. Read its part of the file first: adata = adata.to_memory()."
+        )
+
+
+def _check_same_genes(adata: AnnData) -> None:
+    """Check that what is predicted of the genes of ``raw`` can be a layer."""
+    if adata.raw is not None and not np.array_equal(adata.raw.var_names, adata.var_names):
+        raise InputError(
+            f"use_raw is True, but the {adata.raw.n_vars:,} genes of adata.raw are not the "
+            f"{adata.n_vars:,} of adata in the same order, and the reconstruction would be a "
+            "layer, which must have those. Work on an object of its own: "
+            "raw = adata.raw.to_adata()."
+        )
+
+
+def _write(adata: AnnData, *, copy: bool, **slots: Mapping[str, Any]) -> AnnData | None:
+    """Set results, all of them at the end, in the object or in a copy of it."""
+    from anndata import ImplicitModificationWarning
+
+    target = adata
+    if copy:
+        target = adata.to_memory() if adata.isbacked else adata.copy()
+    with warnings.catch_warnings():
+        # A view becomes an object of its own, which is what the caller was told.
+        warnings.simplefilter("ignore", ImplicitModificationWarning)
+        for slot, values in slots.items():
+            for name, value in values.items():
+                getattr(target, slot)[name] = value
+    return target if copy else None

@@ -1,0 +1,287 @@
+"""``train`` and ``transform`` on the command line, and what can go wrong there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import anndata
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import cellglass as cg
+from cellglass import cli
+
+FAST = ["--n-latent", "2", "--n-hidden", "4", "--max-epochs", "3"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    adata = cg.simulate(60, 20, 3, random_state=1)
+    np.save(folder / "counts.npy", adata.X)
+    adata.write_h5ad(folder / "cells.h5ad")
+    return folder
+
+
+def call(*words):
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+def said(done):
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_model_is_trained_saved_and_applied(data, tmp_path):
+    done = call("train", data / "cells.h5ad", "--layer", "counts", *FAST,
+                "-o", tmp_path / "m.safetensors")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "3 epochs, training loss" in done.stdout and "held-out loss" in done.stdout
+    model = cg.load(tmp_path / "m.safetensors")
+    assert model.genes[:2] == ("gene_0", "gene_1") and model.preprocessor.input == "counts"
+    done = call("transform", tmp_path / "m.safetensors", data / "cells.h5ad", "--layer",
+                "counts", "-o", tmp_path / "out.h5ad")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "60 cells, 2 latent dimensions. All 20 genes are there" in said(done)
+    adata = anndata.read_h5ad(data / "cells.h5ad")
+    Z = anndata.read_h5ad(tmp_path / "out.h5ad").obsm["X_ae"]
+    np.testing.assert_array_equal(Z, model.transform(adata, layer="counts"))
+    assert {p.name for p in tmp_path.iterdir()} == {"m.safetensors", "out.h5ad"}
+
+
+def test_train_gives_the_model_of_the_comparison_to_the_last_bit(data, tmp_path):
+    assert call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "-q",
+                ).exit_code == 0  # fmt: skip
+    done = call("compare", data / "counts.npy", *FAST, "--loss", "mse", "-o", tmp_path / "out",
+                "-q")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    of_grid = (tmp_path / "out" / "models" / "mse_2_seed0.safetensors").read_bytes()
+    assert (tmp_path / "m.safetensors").read_bytes() == of_grid
+
+
+def test_early_stopping_says_which_epoch_was_kept(data, tmp_path):
+    done = call("train", data / "counts.npy", "--n-latent", 2, "--n-hidden", 4,
+                "--max-epochs", 200, "--learning-rate", 0.3, "--patience", 2,
+                "-o", tmp_path / "m.safetensors")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    model = cg.load(tmp_path / "m.safetensors")
+    losses = model.history["validation"]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 2 < 200
+    assert f"weights of epoch {best}, the best" in done.stdout
+
+
+def test_tensorboard_gets_its_files_where_it_was_told(data, tmp_path):
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "-q",
+                "--tensorboard", tmp_path / "logs")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "logs" / "mse_2_seed0").iterdir())) == 1
+
+
+# --- stop and resume ---------------------------------------------------------------------
+
+
+def test_ctrl_c_on_a_process_says_how_to_resume_and_that_command_does(data, tmp_path):
+    words = ["train", str(data / "counts.npy"), "--n-latent", "2", "--max-epochs", "3000",
+             "-o", "m.safetensors"]  # fmt: skip
+    env = {**os.environ, "COLUMNS": "500"}
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cellglass", *words, "--tensorboard", "logs"],
+            cwd=tmp_path, env=env, stderr=file, start_new_session=True,
+        )  # fmt: skip
+        for _ in range(600):  # until the first epoch is told
+            if (tmp_path / "logs").exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    message = " ".join(log.read_text().split())
+    assert "Training of mse_2_seed0 was stopped after epoch" in message
+    assert not (tmp_path / "m.safetensors").exists()
+    folder = tmp_path / "m.safetensors.checkpoints"
+    assert [p.name for p in folder.iterdir()] == ["mse_2_seed0.safetensors"]
+    command = message.partition("as without the stop: ")[2]
+    assert command.startswith("cellglass train") and command.endswith("--resume")
+
+    again = call(*words[:-1], tmp_path / "m.safetensors")
+    assert again.exit_code == 2 and "Add --resume" in said(again)
+    resumed = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert not folder.exists()
+    straight = call(*words[:-1], tmp_path / "straight.safetensors", "-q")
+    assert straight.exit_code == 0, straight.output
+    assert (tmp_path / "m.safetensors").read_bytes() == (
+        tmp_path / "straight.safetensors"
+    ).read_bytes()
+
+
+def stop_in_evaluation(monkeypatch, of_run):
+    module = import_module("cellglass.compare")
+    usual, done = module._evaluate_run, []
+
+    def evaluate(*arguments):
+        done.append(arguments)
+        if len(done) == of_run:
+            raise KeyboardInterrupt
+        return usual(*arguments)
+
+    monkeypatch.setattr(module, "_evaluate_run", evaluate)
+
+
+def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(
+    data, tmp_path, monkeypatch
+):
+    words = ["compare", data / "counts.npy", *FAST]
+    with monkeypatch.context() as patch:
+        stop_in_evaluation(patch, of_run=2)
+        done = call(*words, "-o", tmp_path / "out", "-q")
+    assert done.exit_code == 130
+    assert "all trainings so far are kept in" in said(done)
+    kept = {p.name for p in (tmp_path / "out" / "checkpoints").iterdir()}
+    assert kept == {"mse_2_seed0.safetensors", "nonzero_mse_2_seed0.safetensors"}
+
+    plain = call(*words, "-o", tmp_path / "out", "-q")
+    assert plain.exit_code == 2 and "Add --resume" in said(plain)
+    other = call(*words, "--learning-rate", 0.01, "-o", tmp_path / "out", "-q", "--resume")
+    assert other.exit_code == 2
+    assert "learning_rate was 0.001 and is now 0.01" in said(other)
+
+    called = []
+    train = import_module("cellglass.train")
+    usual = train.run_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "run_epoch", lambda *a, **k: called.append(1) or usual(*a, **k))
+        resumed = call(*words, "-o", tmp_path / "out", "-q", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert called == []  # both were trained to the end
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+    assert call(*words, "-o", tmp_path / "straight", "-q").exit_code == 0
+    assert results(tmp_path / "out") == results(tmp_path / "straight")
+
+
+def results(folder):
+    content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for run in content["runs"]:
+        del run["seconds"]
+    return content
+
+
+def test_resuming_what_is_finished_does_nothing_and_says_so(data, tmp_path):
+    words = ["train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors"]
+    assert call(*words).exit_code == 0
+    before = (tmp_path / "m.safetensors").stat()
+    again = call(*words, "--resume")
+    assert again.exit_code == 0 and "is there already" in said(again)
+    assert (tmp_path / "m.safetensors").stat() == before
+    other = call(*words, "--resume", "--learning-rate", 0.5)
+    assert other.exit_code == 2 and "learning_rate was 0.001" in said(other)
+
+    words = ["compare", data / "counts.npy", *FAST, "--loss", "mse", "-o", tmp_path / "out"]
+    assert call(*words, "-q").exit_code == 0
+    again = call(*words, "--resume")
+    assert again.exit_code == 0 and "is there already" in said(again)
+    other = call(*words, "--resume", "--seeds", 2)
+    assert other.exit_code == 2 and "seeds was 1 for it and is now 2" in said(other)
+
+
+def test_resuming_what_never_began_begins(data, tmp_path):
+    words = ["train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "--resume"]
+    assert call(*words, "-q").exit_code == 0
+    assert (tmp_path / "m.safetensors").exists()
+
+
+def test_starting_anew_throws_the_old_state_away(data, tmp_path):
+    folder = tmp_path / "m.safetensors.checkpoints"
+    folder.mkdir()
+    (folder / "mse_2_seed0.safetensors").write_text("of another training")
+    words = ["train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "-q"]
+    assert call(*words, "--overwrite").exit_code == 0
+    assert not folder.exists()
+
+
+# --- failures ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_training_that_fails_leaves_a_model_of_the_last_good_weights(
+    data, tmp_path, monkeypatch, command
+):
+    schedules = import_module("cellglass.schedules")
+    monkeypatch.setitem(
+        schedules.SCHEDULES, "linear_schedule",
+        lambda rate, n_steps: lambda step: 1e-3 + 1e30 * (step // (n_steps // 5) >= 2),
+    )  # fmt: skip
+    output = tmp_path / ("m.safetensors" if command == "train" else "out")
+    kept = (
+        tmp_path / "m.safetensors.checkpoints" if command == "train" else output / "checkpoints"
+    )
+    done = call(command, data / "counts.npy", "--n-latent", 2, "--loss", "mse", "--n-hidden", 4,
+                "--max-epochs", 5, "--schedule", "linear_schedule", "-o", output, "-q",
+                )  # fmt: skip
+    assert done.exit_code == 1
+    assert "in epoch 3 of 5" in said(done) and "kept as a model in" in said(done)
+    model = cg.load(kept / "mse_2_seed0.last_good.safetensors")
+    assert len(model.history["train"]) == 2
+    assert np.isfinite(model.transform(np.load(data / "counts.npy"))).all()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on file sizes")
+def test_a_disk_that_is_full_in_truth_keeps_the_old_model(data, tmp_path):
+    output = tmp_path / "m.safetensors"
+    assert call("train", data / "counts.npy", *FAST, "-o", output, "-q").exit_code == 0
+    before = output.read_bytes()
+    # A file may not grow beyond 1,000 bytes: writing fails as on a full disk.
+    code = (
+        "import resource, signal, sys\n"
+        "from cellglass.cli import main\n"
+        "import cellglass.fit, cellglass.read\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "main()\n"
+    )
+    words = ["train", str(data / "counts.npy"), *FAST, "-o", str(output), "--overwrite", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True,
+        env={**os.environ, "COLUMNS": "500"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "could not be written: File too large" in done.stderr
+    assert output.read_bytes() == before
+    assert not [p.name for p in tmp_path.iterdir() if "partial" in p.name]
+
+
+@pytest.mark.parametrize("words", [
+    ["--schedule", "cosine"], ["--patience", 0], ["--patience", 3, "--validation-fraction", 0],
+    ["--min-delta", -1], ["--checkpoint-every", 0], ["-o", "m.pkl"], ["--loss", "msee"],
+    ["--n-latent", 1000], ["--layer", "counts"],
+], ids=lambda words: " ".join(map(str, words)))  # fmt: skip
+def test_a_wrong_option_is_one_message_and_nothing_written(data, tmp_path, words):
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", *words)
+    assert done.exit_code == 2, done.output
+    assert said(done).startswith("Error: ") or "Error: " in said(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_model_is_kept_unless_told(data, tmp_path):
+    output = tmp_path / "m.safetensors"
+    output.write_text("mine")
+    done = call("train", data / "counts.npy", *FAST, "-o", output)
+    assert done.exit_code == 2 and "already exists" in said(done)
+    assert output.read_text() == "mine"
+
+
+def test_transform_says_what_is_wrong(data, tmp_path):
+    (tmp_path / "m.safetensors").write_text("not a model")
+    done = call("transform", tmp_path / "m.safetensors", data / "cells.h5ad", "-o",
+                tmp_path / "out.h5ad")  # fmt: skip
+    assert done.exit_code == 2 and "not a .safetensors file" in said(done)
+    assert not (tmp_path / "out.h5ad").exists()
