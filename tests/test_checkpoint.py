@@ -31,7 +31,7 @@ def fit(path: Path | None = None, every=None, resume=False, identity=IDENTITY, *
     callbacks = kwargs.pop("callbacks", ())
     checkpoint = None
     if path is not None:
-        checkpoint = Checkpoint(path, lambda: identity, every, resume)
+        checkpoint = Checkpoint(path, identity, every, resume)
     settings = TrainingSettings(**{"max_epochs": 7, "batch_size": 8, **kwargs})
     network = AutoencoderNetwork(6, 2, n_hidden=5, n_layers=1, key=jax.random.key(1))
     return train(
@@ -64,10 +64,10 @@ def test_a_killed_training_that_is_resumed_ends_the_same_to_the_last_bit(
     path = tmp_path / "folder" / "run.safetensors"
     with pytest.raises(Killed):
         fit(path, every, callbacks=[stop_after(killed_in)])
-    assert path.exists() == (killed_in > every)
+    assert path.exists() == (killed_in >= every)
     epochs = []
     resumed = fit(path, every, resume=True, callbacks=[lambda e: epochs.append(e.epoch)])
-    kept = (killed_in - 1) // every * every  # killed before that epoch was noted
+    kept = 7 if killed_in == 7 else killed_in // every * every  # the last is always written
     assert epochs == list(range(kept + 1, 8))
     assert same(resumed, fit())
 
@@ -132,7 +132,7 @@ def test_another_training_is_not_resumed(tmp_path, changed, said):
     path = tmp_path / "run.safetensors"
     fit(path, every=1)
     before = path.read_bytes()
-    with pytest.raises(InputError, match=f"run.safetensors belongs to .*{said}.*without --res"):
+    with pytest.raises(InputError, match=f"run.safetensors belongs to .*{said}.*--overwrite"):
         fit(path, every=1, resume=True, identity=IDENTITY | changed)
     assert path.read_bytes() == before
 
@@ -297,7 +297,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(tmp_path, monkeypat
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match=r"folder .*file.* cannot be made"):
+    with pytest.raises(InputError, match=r"file.run.safetensors could not be written"):
         fit(tmp_path / "file" / "run.safetensors", every=1)
 
 
@@ -308,8 +308,34 @@ def test_several_trainings_share_a_folder(tmp_path):
     for run in ("a", "b"):
         train(
             network, on_device(X), np.arange(24), np.arange(24, 30), LOSSES["mse"], settings,
-            key=jax.random.key(2), checkpoint=kept.of(run, lambda: IDENTITY),
+            key=jax.random.key(2), checkpoint=kept.of(run, IDENTITY),
         )  # fmt: skip
     assert not kept.folder.exists()
     kept.write()
-    assert {p.name for p in kept.folder.iterdir()} == {"a.safetensors", "b.safetensors"}
+    names = {p.name for p in kept.folder.iterdir()}
+    assert names == {"a.safetensors", "b.safetensors", "unfinished.json"}
+
+
+def test_only_what_was_written_is_removed(tmp_path):
+    folder = tmp_path / "checkpoints"
+    kept = Checkpoints(folder, every=1)
+    kept.begin({})
+    mine = [folder / "epoch1.pt", folder / "a_seed0.last_good.safetensors"]
+    for path in [*mine, folder / "a_seed0.safetensors"]:
+        path.write_text("something")
+    kept.remove()
+    assert sorted(folder.iterdir()) == sorted(mine)
+    Checkpoints(folder).begin({})  # of other work: the folder is not marked any more
+    assert sorted(folder.iterdir()) == sorted(mine)
+
+
+def test_a_callback_that_fails_loses_no_epoch(tmp_path):
+    kept = Checkpoints(tmp_path)
+    network = AutoencoderNetwork(6, 2, n_hidden=5, n_layers=1, key=jax.random.key(1))
+    with pytest.raises(Killed), kept.kept_on_failure():
+        train(
+            network, on_device(X), np.arange(24), np.arange(24, 30), LOSSES["mse"],
+            TrainingSettings(max_epochs=5, batch_size=8), key=jax.random.key(2),
+            checkpoint=kept.of("a_seed0", IDENTITY), callbacks=[stop_after(3)],
+        )  # fmt: skip
+    assert len(_without_seconds(tmp_path / "a_seed0.safetensors")[0]["loss_train"]) == 3

@@ -96,7 +96,7 @@ def test_ctrl_c_on_a_process_says_how_to_resume_and_that_command_does(data, tmp_
             cwd=tmp_path, env=env, stderr=file, start_new_session=True,
         )  # fmt: skip
         for _ in range(600):  # until the first epoch is told
-            if (tmp_path / "logs").exists():
+            if (tmp_path / "logs" / "mse_2_seed0").exists():
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -105,7 +105,7 @@ def test_ctrl_c_on_a_process_says_how_to_resume_and_that_command_does(data, tmp_
     assert "Training of mse_2_seed0 was stopped after epoch" in message
     assert not (tmp_path / "m.safetensors").exists()
     folder = tmp_path / "m.safetensors.checkpoints"
-    assert [p.name for p in folder.iterdir()] == ["mse_2_seed0.safetensors"]
+    assert {p.name for p in folder.iterdir()} == {"mse_2_seed0.safetensors", "unfinished.json"}
     command = message.partition("as without the stop: ")[2]
     assert command.startswith("cellglass train") and command.endswith("--resume")
 
@@ -144,9 +144,11 @@ def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(
         stop_in_evaluation(patch, of_run=2)
         done = call(*words, "-o", tmp_path / "out", "-q")
     assert done.exit_code == 130
-    assert "all trainings so far are kept in" in said(done)
-    kept = {p.name for p in (tmp_path / "out" / "checkpoints").iterdir()}
-    assert kept == {"mse_2_seed0.safetensors", "nonzero_mse_2_seed0.safetensors"}
+    assert "All trainings so far are kept in" in said(done)
+    kept = {p.name for p in (tmp_path / "out" / "cellglass-checkpoints").iterdir()}
+    assert kept == {
+        "mse_2_seed0.safetensors", "nonzero_mse_2_seed0.safetensors", "unfinished.json"
+    }  # fmt: skip
 
     plain = call(*words, "-o", tmp_path / "out", "-q")
     assert plain.exit_code == 2 and "Add --resume" in said(plain)
@@ -162,7 +164,7 @@ def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(
         resumed = call(*words, "-o", tmp_path / "out", "-q", "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert called == []  # both were trained to the end
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert not (tmp_path / "out" / "cellglass-checkpoints").exists()
 
     assert call(*words, "-o", tmp_path / "straight", "-q").exit_code == 0
     assert results(tmp_path / "out") == results(tmp_path / "straight")
@@ -193,6 +195,104 @@ def test_resuming_what_is_finished_does_nothing_and_says_so(data, tmp_path):
     assert other.exit_code == 2 and "seeds was 1 for it and is now 2" in said(other)
 
 
+def test_a_mistake_after_overwrite_keeps_what_there_is_to_resume(data, tmp_path):
+    folder = tmp_path / "m.safetensors.checkpoints"
+    folder.mkdir()
+    for name in ("mse_2_seed0.safetensors", "unfinished.json"):
+        (folder / name).write_text("hours of work")
+    output = ["-o", tmp_path / "m.safetensors", "--overwrite", "-q"]
+    assert call("train", data / "no such.npy", *FAST, *output).exit_code == 2
+    assert call("train", data / "counts.npy", *FAST, "--n-latent", 99, *output).exit_code == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_resuming_with_other_data_is_refused_or_begins_anew_if_told(data, tmp_path):
+    other = np.load(data / "counts.npy")
+    other[0, 0] += 1
+    np.save(tmp_path / "other.npy", other)
+    for command, name in (("train", "m.safetensors"), ("compare", "out")):
+        words = [*FAST, "--loss", "mse", "-o", tmp_path / name, "-q"]
+        assert call(command, data / "counts.npy", *words).exit_code == 0
+        done = call(command, tmp_path / "other.npy", *words, "--resume")
+        assert done.exit_code == 2 and "its data" in said(done)
+        again = call(command, tmp_path / "other.npy", *words, "--resume", "--overwrite")
+        assert again.exit_code == 0, again.output
+        done = call(command, tmp_path / "other.npy", *words, "--resume")
+        assert done.exit_code == 0, done.output
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_an_unfinished_report(data, tmp_path):
+    out = tmp_path / "mine"
+    (out / "cellglass-checkpoints").mkdir(parents=True)
+    (out / "checkpoints").mkdir()
+    for name in ("checkpoints/epoch1.pt", "metrics.csv", "report.html"):
+        (out / name).write_text("mine")
+    for words in (["--resume"], ["--overwrite"], ["--resume", "--overwrite"]):
+        done = call("compare", data / "counts.npy", *FAST, "-o", out, *words, "-q")
+        assert done.exit_code == 2, words
+        for name in ("checkpoints/epoch1.pt", "metrics.csv", "report.html"):
+            assert (out / name).read_text() == "mine"
+
+
+def test_what_stops_the_writing_of_the_report_keeps_the_trainings(data, tmp_path, monkeypatch):
+    write = import_module("cellglass.report.write")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    words = [
+        "compare",
+        data / "counts.npy",
+        *FAST,
+        "--loss",
+        "mse",
+        "-o",
+        tmp_path / "out",
+        "-q",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "_write_content", full)
+        done = call(*words)
+    assert done.exit_code == 1
+    assert "No space left" in said(done) and "To go on" in said(done)
+    assert (tmp_path / "out" / "cellglass-checkpoints" / "mse_2_seed0.safetensors").exists()
+    assert call(*words, "--resume").exit_code == 0
+    assert not (tmp_path / "out" / "cellglass-checkpoints").exists()
+
+
+def test_folders_above_the_output_are_made(data, tmp_path):
+    model = tmp_path / "a" / "b" / "m.safetensors"
+    assert call("train", data / "counts.npy", *FAST, "-o", model, "-q").exit_code == 0
+    out = tmp_path / "c" / "d" / "out.csv"
+    assert call("transform", model, data / "counts.npy", "-o", out, "-q").exit_code == 0
+    assert out.exists()
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "a.safetensors" / "x")
+    assert done.exit_code == 2
+
+
+def test_mlflow_works_as_it_is_installed(data, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cellglass", "train", str(data / "counts.npy"), *FAST, "-q",
+         "-o", "m.safetensors", "--mlflow", "cells"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mlflow.db").exists()
+
+
+def test_an_mlflow_that_cannot_be_reached_is_told_before_the_work(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://here")
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors",
+                "--mlflow", "cells")  # fmt: skip
+    assert done.exit_code == 2 and "MLflow cannot be used with nonsense://here" in said(done)
+
+
+def test_a_network_that_no_memory_holds_is_refused(data, tmp_path):
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors",
+                "--n-hidden", 10**12)  # fmt: skip
+    assert done.exit_code == 2 and "smaller n_hidden" in said(done)
+
+
 def test_resuming_what_never_began_begins(data, tmp_path):
     words = ["train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "--resume"]
     assert call(*words, "-q").exit_code == 0
@@ -203,6 +303,7 @@ def test_starting_anew_throws_the_old_state_away(data, tmp_path):
     folder = tmp_path / "m.safetensors.checkpoints"
     folder.mkdir()
     (folder / "mse_2_seed0.safetensors").write_text("of another training")
+    (folder / "unfinished.json").write_text("")
     words = ["train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "-q"]
     assert call(*words, "--overwrite").exit_code == 0
     assert not folder.exists()
@@ -222,7 +323,9 @@ def test_a_training_that_fails_leaves_a_model_of_the_last_good_weights(
     )  # fmt: skip
     output = tmp_path / ("m.safetensors" if command == "train" else "out")
     kept = (
-        tmp_path / "m.safetensors.checkpoints" if command == "train" else output / "checkpoints"
+        tmp_path / "m.safetensors.checkpoints"
+        if command == "train"
+        else output / "cellglass-checkpoints"
     )
     done = call(command, data / "counts.npy", "--n-latent", 2, "--loss", "mse", "--n-hidden", 4,
                 "--max-epochs", 5, "--schedule", "linear_schedule", "-o", output, "-q",
@@ -285,3 +388,65 @@ def test_transform_says_what_is_wrong(data, tmp_path):
                 tmp_path / "out.h5ad")  # fmt: skip
     assert done.exit_code == 2 and "not a .safetensors file" in said(done)
     assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_resuming_with_another_size_never_clears_away_what_was_stopped(
+    data, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        stop_in_evaluation(patch, of_run=1)
+        call("compare", data / "counts.npy", *FAST, "--loss", "mse", "-o", out, "-q")
+    before = sorted((out / "cellglass-checkpoints").iterdir())
+    done = call("compare", data / "counts.npy", *FAST, "--loss", "nonzero_mse", "-o", out, "-q",
+                "--resume")  # fmt: skip
+    assert done.exit_code == 2 and "loss was ['mse'] and is now ['nonzero_mse']" in said(done)
+    assert sorted((out / "cellglass-checkpoints").iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM to catch")
+def test_the_signal_that_ends_a_job_on_a_cluster_keeps_the_training(data, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cellglass", "train", str(data / "counts.npy"),
+         "--n-latent", "2", "--max-epochs", "100000", "-o", "m.safetensors",
+         "--tensorboard", "logs"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(600):  # until the first epoch is told
+        if (tmp_path / "logs" / "mse_2_seed0").exists():
+            break
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert (tmp_path / "m.safetensors.checkpoints" / "mse_2_seed0.safetensors").exists()
+
+
+def test_a_layer_of_the_comparison_is_named_on_the_page(data, tmp_path):
+    out = tmp_path / "out"
+    done = call("compare", data / "cells.h5ad", "--layer", "counts", *FAST, "--loss", "mse",
+                "-o", out, "-q")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "--layer counts" in page
+    assert json.loads((out / "results.json").read_text())["dataset"]["input"] == "counts"
+
+
+def test_a_training_that_diverges_to_finite_numbers_is_no_success(data, tmp_path):
+    done = call("train", data / "counts.npy", "--n-latent", 2, "--max-epochs", 20,
+                "--learning-rate", 100, "-o", tmp_path / "m.safetensors", "-q")  # fmt: skip
+    assert done.exit_code == 1 and "has diverged" in said(done)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize("output", [".", ".."])
+def test_a_folder_as_the_model_is_one_message(data, output):
+    done = call("train", data / "counts.npy", *FAST, "-o", output)
+    assert done.exit_code == 2 and "must end in .safetensors" in said(done)
+
+
+def test_a_file_in_place_of_the_folder_for_tensorboard_is_told_first(data, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors",
+                "--tensorboard", tmp_path / "file")  # fmt: skip
+    assert done.exit_code == 2 and "for TensorBoard cannot be made" in said(done)

@@ -479,3 +479,12 @@ def test_negative_values_are_refused_with_their_place(X):
 def test_the_module_is_only_loaded_when_it_is_used():
     assert cg.Autoencoder is module.Autoencoder
     assert "Autoencoder" in dir(cg)
+
+
+def test_a_numpy_matrix_is_taken_as_the_array_that_it_is():
+    X = np.random.default_rng(0).poisson(1.0, (30, 6)).astype(np.float32)
+    few = {"n_latent": 2, "n_hidden": 4, "max_epochs": 2}
+    Z = cg.Autoencoder(**few).fit(X).transform(X)
+    again = cg.Autoencoder(**few).fit(X.view(np.matrix)).transform(X.view(np.matrix))
+    assert type(again) is np.ndarray
+    np.testing.assert_array_equal(Z, again)

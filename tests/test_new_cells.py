@@ -286,3 +286,10 @@ def test_the_data_are_left_as_they_are():
         same = adata.X != before.X
         assert not (same.nnz if sparse.issparse(same) else same.any())
         assert list(adata.var_names) == list(before.var_names)
+
+
+def test_a_sparse_matrix_whose_parts_do_not_fit_is_refused():
+    X = sparse.csr_matrix(COUNTS)
+    X.indices = X.indices + 10**6
+    with pytest.raises(InputError, match=r"outside|fit"):
+        MODEL.transform(X)

@@ -31,7 +31,7 @@ def test_the_example_of_the_command_line_runs(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     embedded = anndata.read_h5ad(tmp_path / "embedded.h5ad")
-    assert embedded.obsm["X_ae"].shape == (500, 10)
+    assert embedded.obsm["X_ae"].shape == (1500, 10)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["scanpy", "scikit-learn", "compare"])

@@ -44,13 +44,14 @@ def test_the_last_step_has_the_rate_of_the_formula(name, last):
 def test_a_warm_up_rises_over_the_first_tenth():
     for name in ("warmup_constant_schedule", "warmup_cosine_decay_schedule"):
         found = rates(name)
-        assert found[0] == 0 and found[2] == pytest.approx(0.05)
+        np.testing.assert_allclose(found[:5], [0.02, 0.04, 0.06, 0.08, 0.1], rtol=1e-5)
         assert found.argmax() == 4
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_single_step_has_a_rate(name):
-    assert np.isfinite(rates(name, 0, 1, 1)).all()
+def test_a_single_step_trains(name):
+    (only,) = rates(name, 0, 1, 1)
+    assert 0 < only <= 0.1
 
 
 def test_a_function_is_asked_for_every_step():

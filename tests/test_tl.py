@@ -428,6 +428,12 @@ def test_categories_are_in_the_order_of_their_numbers(trained):
     assert list(trained.obs["ae_kmeans"].cat.categories) == [str(i) for i in range(12)]
 
 
+def test_clusters_never_take_the_place_of_a_model(trained):
+    with pytest.raises(cg.InputError, match="holds a model, which would be lost"):
+        cg.tl.cluster(trained, "kmeans", n_clusters=2, key_added="ae")
+    assert cg.tl.get_model(trained).n_latent == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cellglass.errors import InputError
+from cellglass.files import first_line
+from cellglass.outputs import check_writable
 
 if TYPE_CHECKING:
     from cellglass.network import AutoencoderNetwork
@@ -81,6 +83,14 @@ class TensorBoard:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._library = _import_extra("tensorboardX", "tensorboard")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The folder {folder} for TensorBoard cannot be made: {error.strerror}. Give "
+                "the name of a folder where you may write."
+            ) from error
+        check_writable(self.folder)
         self._writers: dict[str, Any] = {}
 
     def __call__(self, epoch: Epoch) -> None:
@@ -131,7 +141,15 @@ class MLflow:
     ) -> None:
         library = _import_extra("mlflow", "mlflow")
         self.experiment = experiment
-        self._client = library.MlflowClient(tracking_uri=tracking_uri)
+        try:
+            self._client = library.MlflowClient(tracking_uri=tracking_uri)
+            self._client.get_experiment_by_name(experiment)
+        except Exception as error:  # each store fails in its own way
+            uri = tracking_uri or library.get_tracking_uri()
+            raise InputError(
+                f"MLflow cannot be used with {uri}: {first_line(error)} Set "
+                "MLFLOW_TRACKING_URI to where your experiments are kept."
+            ) from error
         self._runs: dict[str, str] = {}
 
     def __call__(self, epoch: Epoch) -> None:

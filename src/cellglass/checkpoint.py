@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import numpy as np
 
 from cellglass.checks import check_checkpointing
 from cellglass.errors import InputError
+from cellglass.memory import check_fits
 from cellglass.outputs import write_whole
 from cellglass.tensor_file import pack, unpack
 
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 KIND = "checkpoint"
+LAST_GOOD = ".last_good.safetensors"
+"""End of the name of a model that a failed training leaves; nobody but the user removes it."""
+
+MARK = "unfinished.json"
+"""Says that a folder is one of checkpoints, whose work is not done, and what that work is."""
 
 
 @dataclass
@@ -32,8 +40,8 @@ class Checkpoint:
     path
         The file; its folder is made when it is first written.
     identity
-        Gives, as plain data, all that decides the outcome of the training: it must be the
-        same on resuming. Called only when the file is written or read.
+        As plain data all that decides the outcome of the training: it must be the same on
+        resuming.
     every
         Write after every so many epochs, and at the end. None: only where the training is
         stopped.
@@ -42,7 +50,7 @@ class Checkpoint:
     """
 
     path: Path
-    identity: Callable[[], dict[str, Any]]
+    identity: dict[str, Any]
     every: int | None = None
     resume: bool = False
     _latest: Progress | None = field(default=None, repr=False)
@@ -64,6 +72,11 @@ class Checkpoint:
         if self.every is not None and (finished or progress.epoch % self.every == 0):
             self.write()
 
+    @property
+    def worth_writing(self) -> bool:
+        """Whether an epoch has been done."""
+        return self._latest is not None and self._latest.epoch > 0
+
     def write(self) -> None:
         """Write what was last noted; a training without a whole epoch leaves nothing.
 
@@ -72,21 +85,15 @@ class Checkpoint:
         InputError
             If it cannot be written; the file then is as it was.
         """
-        if self._latest is None or self._latest.epoch == 0:
+        if self._latest is None or not self.worth_writing:
             return
-        content = {"identity": self.identity(), **self._latest.numbers}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder {self.path.parent} for checkpoints cannot be made: "
-                f"{error.strerror}. Choose a place where you may write."
-            ) from error
+        content = {"identity": self.identity, **self._latest.numbers}
         data = pack(_tensors(self._latest), content, kind=KIND, format_version=FORMAT_VERSION)
         write_whole(self.path, data)
 
     def _read(self, like: Progress) -> Progress:
         try:
+            check_fits(self.path.stat().st_size, name=str(self.path))
             data = self.path.read_bytes()
         except OSError as error:
             raise InputError(
@@ -96,7 +103,7 @@ class Checkpoint:
         tensors, content = unpack(
             data, name=str(self.path), kind=KIND, format_version=FORMAT_VERSION
         )
-        self._check_identity(content.pop("identity"))
+        check_identity(self.path, content.pop("identity"), self.identity)
         names = _tensors(like)
         if set(tensors) != set(names):
             raise InputError(
@@ -108,41 +115,45 @@ class Checkpoint:
         arrays = jax.tree.unflatten(jax.tree.structure(like.arrays), leaves)
         return like.restored(arrays, content)
 
-    def _check_identity(self, then: dict[str, Any]) -> None:
-        now = self.identity()
-        differing = [key for key in now if then.get(key) != now[key]]
-        if not differing:
-            return
-        listed = "; ".join(
-            "the data (other values, other genes or another order)"
-            if key == "data"
-            else f"{key} was {then.get(key)!r} and is now {now[key]!r}"
-            for key in differing
-        )
-        raise InputError(
-            f"{self.path} belongs to a training that began otherwise, and cannot be resumed "
-            f"like this: {listed}. Give the same data and options as then, or start anew "
-            "without --resume."
-        )
+
+def check_identity(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that work that was begun is the work that is asked for.
+
+    Raises
+    ------
+    InputError
+        If it is not, with all that differs.
+    """
+    differing = [key for key in now if then.get(key) != now[key]]
+    if not differing:
+        return
+    listed = "; ".join(
+        "the data (other values, other genes or another order)"
+        if key == "data"
+        else f"{key} was {then.get(key)!r} and is now {now[key]!r}"
+        for key in differing
+    )
+    raise InputError(
+        f"{path} belongs to a training that began otherwise, and cannot be resumed like "
+        f"this: {listed}. Give the same data and options as then, or --overwrite without "
+        "--resume to start anew."
+    )
 
 
 def _tensors(progress: Progress) -> dict[str, np.ndarray]:
     """All arrays of a training by their place in it, in the order of its leaves."""
     places, _ = jax.tree_util.tree_flatten_with_path(progress.arrays)
-    return {
-        jax.tree_util.keystr(place, simple=True, separator="."): np.asarray(leaf)
-        for place, leaf in places
-    }
+    return {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in places}
 
 
 @dataclass
 class Checkpoints:
-    """The files of several trainings in one folder.
+    """The files of several trainings in one folder, marked as those of unfinished work.
 
     Parameters
     ----------
     folder
-        Where they go, ``<run>.safetensors``.
+        Where they go, ``<run>.safetensors``. Files that this class did not write stay.
     every, resume
         As in :class:`Checkpoint`.
     """
@@ -151,8 +162,37 @@ class Checkpoints:
     every: int | None = None
     resume: bool = False
     _all: list[Checkpoint] = field(default_factory=list, repr=False)
+    _identity: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def of(self, run: str, identity: Callable[[], dict[str, Any]]) -> Checkpoint:
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Start the work, when all that is asked for has been found good.
+
+        What earlier work left is removed unless it is to be resumed, and with ``every`` the
+        folder is marked, so that a kill at any later moment can be told from no start.
+
+        Parameters
+        ----------
+        identity
+            As plain data all that was asked for.
+
+        Raises
+        ------
+        InputError
+            If other work than that was begun and is to be resumed.
+        """
+        self._identity = json.loads(json.dumps(identity))
+        if not self.resume:
+            self.remove()
+        elif is_unfinished(self.folder):
+            try:
+                then = json.loads((self.folder / MARK).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                then = {}
+            check_identity(self.folder, then, self._identity)
+        if self.every is not None:
+            self._mark()
+
+    def of(self, run: str, identity: dict[str, Any]) -> Checkpoint:
         """Make the checkpoint of one training."""
         path = self.folder / f"{run}.safetensors"
         self._all.append(Checkpoint(path, identity, self.every, self.resume))
@@ -160,12 +200,42 @@ class Checkpoints:
 
     def write(self) -> None:
         """Write what every training so far has come to."""
+        if any(checkpoint.worth_writing for checkpoint in self._all):
+            self._mark()
         for checkpoint in self._all:
             checkpoint.write()
 
+    @contextmanager
+    def kept_on_failure(self) -> Iterator[None]:
+        """Write what every training has come to when what follows fails or is stopped."""
+        try:
+            yield
+        except BaseException:
+            self.write()
+            raise
+
+    def remove(self) -> None:
+        """Remove what this class wrote, and the folder if nothing else is in it."""
+        if not is_unfinished(self.folder):
+            return
+        for path in [*self.folder.glob("*_seed*.safetensors"), *self.folder.glob(".*.partial")]:
+            if not path.name.endswith(LAST_GOOD):
+                path.unlink(missing_ok=True)
+        (self.folder / MARK).unlink()
+        with suppress(OSError):  # something else is there
+            self.folder.rmdir()
+
+    def _mark(self) -> None:
+        write_whole(self.folder / MARK, json.dumps(self._identity, indent=1).encode())
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds the state of unfinished work."""
+    return (folder / MARK).is_file()
+
 
 def make_checkpoints(
-    folder: str | Path | None, every: int | None, *, resume: bool
+    folder: str | Path | Checkpoints | None, every: int | None, *, resume: bool
 ) -> Checkpoints | None:
     """Make what was asked for, if it was.
 
@@ -180,4 +250,6 @@ def make_checkpoints(
         As :func:`cellglass.checks.check_checkpointing`.
     """
     check_checkpointing(folder, every, resume=resume)
-    return None if folder is None else Checkpoints(Path(folder), every, resume)
+    if folder is None or isinstance(folder, Checkpoints):
+        return folder
+    return Checkpoints(Path(folder), every, resume)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from itertools import product
@@ -31,7 +31,14 @@ from cellglass.cluster import leiden
 from cellglass.encode import encode, reconstruct, reconstruction_coordinates
 from cellglass.errors import TrainingError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
-from cellglass.fit import dense_if_small, last_good_kept, model_of, split_cells, train_network
+from cellglass.fit import (
+    dense_if_small,
+    digest,
+    last_good_kept,
+    model_of,
+    split_cells,
+    train_network,
+)
 from cellglass.genes import collect_gene_ids
 from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
@@ -90,6 +97,8 @@ class Comparison:
         What was asked for.
     preprocessor
         What was made of the input, and why.
+    data
+        Checksum of the matrix and its genes, :func:`cellglass.fit.digest`.
     source
         Names of the files the data were read from, ``matrix`` and ``labels``, where known.
     cell_names, gene_names
@@ -119,6 +128,7 @@ class Comparison:
 
     settings: Settings
     preprocessor: Preprocessor
+    data: str
     source: dict[str, str]
     cell_names: Sequence[str]
     gene_names: Sequence[str]
@@ -199,7 +209,7 @@ def compare(
     patience: int | None = None,
     min_delta: float = 0.0,
     callbacks: Callback | Sequence[Callback] | None = None,
-    checkpoints: str | Path | None = None,
+    checkpoints: str | Path | Checkpoints | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -323,39 +333,32 @@ def compare(
     epochs = _Epochs(progress, n_runs, max_epochs)
     runs = []
     genes, gene_ids = tuple(adata.var_names), collect_gene_ids(adata)
-    with _kept(kept):
+    data_digest = digest(adata.X, genes, gene_ids)
+    if kept is not None:
+        kept.begin({**settings.to_dict(), "data": data_digest})
+    with nullcontext() if kept is None else kept.kept_on_failure():
         for run in settings.of_runs():
             make = partial(
                 model_of, settings=run, preprocessor=preprocessor, genes=genes,
-                gene_ids=gene_ids,
+                gene_ids=gene_ids, data=data_digest,
             )  # fmt: skip
             with last_good_kept(kept, run.run, make):
                 training = train_network(
-                    X, rows, is_validation, run, callbacks=(*called, epochs), checkpoints=kept
-                )
+                    rows, is_validation, run, data=data_digest,
+                    callbacks=(*called, epochs), checkpoints=kept,
+                )  # fmt: skip
             epochs.finish_run()
             runs.append(_evaluate_run(X, rows, run, training, reference, original_maps, spread))
             stage.advance()
     return Comparison(
         settings=settings, preprocessor=preprocessor,
-        source=source, cell_names=tuple(adata.obs_names),
+        data=data_digest, source=source, cell_names=tuple(adata.obs_names),
         gene_names=genes, gene_ids=gene_ids,
         fraction_zero=fraction_zero(X), total_variance=spread,
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
         n_clusters=k, n_clusters_from=k_from, original=original,
         original_maps=original_maps, baselines=tuple(baselines), runs=tuple(runs),
     )  # fmt: skip
-
-
-@contextmanager
-def _kept(checkpoints: Checkpoints | None) -> Iterator[None]:
-    """Write the finished trainings, too, when those after them are stopped."""
-    try:
-        yield
-    except BaseException:
-        if checkpoints is not None:
-            checkpoints.write()
-        raise
 
 
 def _evaluate_run(
@@ -435,6 +438,8 @@ def _as_anndata(data: Any) -> AnnData:
 
     if isinstance(data, AnnData):
         return data
+    if type(data).__name__ == "DataFrame":
+        return AnnData(data)
     X = data if sparse.issparse(data) else np.asanyarray(data)
     check_array(X, name="the matrix")
     return AnnData(to_csr(X) if sparse.issparse(X) else np.asarray(X))

@@ -13,6 +13,7 @@ import numpy as np
 
 from cellglass.checks import check_key_added, suggest
 from cellglass.errors import InputError
+from cellglass.files import first_line
 from cellglass.outputs import check_writable, csv_text, scratch_beside, write_whole
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ def embed_file(
     model = load(model_path)
     adata = _open(matrix, layer)
     try:
+        if key_added in adata.obsm and output.suffix.lower() == ".h5ad":
+            raise InputError(
+                f"{matrix} has obsm[{key_added!r}] already, and it is kept. Give another name "
+                "to --key-added."
+            )
         match = model.match(adata, min_coverage=min_coverage)
         Z = model.transform(adata, layer=layer, min_coverage=min_coverage)
         about = {
@@ -107,6 +113,12 @@ def embed_file(
             "n_genes_missing": len(match.missing),
         }
         write(output, Embedding(matrix, adata, key_added, Z, about))
+    except (OSError, KeyError, TypeError) as error:
+        # A damaged file makes each of the libraries beneath fail in its own way.
+        raise InputError(
+            f"{matrix} could not be read, or {output} not be written: {first_line(error)} "
+            "Check that there is room, and save the cells again with a current AnnData."
+        ) from error
     finally:
         adata.file.close()
     return f"{len(Z):,} cells, {Z.shape[1]} latent dimensions. {match.describe()}"
@@ -131,6 +143,10 @@ def _check_output(output: Path, matrix: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"The output {output} is the input itself, and was not changed. Give another "
             "name to -o."
+        )
+    if output.is_dir():
+        raise InputError(
+            f"The output {output} is a folder; expected the name of a file to write."
         )
     if output.exists() and not overwrite:
         raise InputError(
@@ -164,11 +180,12 @@ def _write_h5ad(output: Path, embedding: Embedding) -> None:
         with h5py.File(made, "r+") as file:
             for group, name, value in (
                 ("obsm", key, embedding.Z),
-                ("uns", key.removeprefix("X_"), about),
+                ("uns", f"{key.removeprefix('X_')}_transform", about),
             ):
                 if group not in file:
                     write_elem(file, group, {})
                 write_elem(file[group], name, value)
+        output.parent.mkdir(parents=True, exist_ok=True)
         made.replace(output)
 
 

@@ -433,6 +433,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         if np.ma.is_masked(X):
             check_array(X, name="X")  # scikit-learn would take what is masked as valid
+        if isinstance(X, np.matrix):  # which scikit-learn refuses, and all else here takes
+            X = np.asarray(X)
         return validate_data(
             self, X, reset=reset, accept_sparse=True, ensure_all_finite=False,
             ensure_min_samples=least_cells,

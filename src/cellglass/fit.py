@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -14,13 +16,15 @@ from scipy import sparse
 
 from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
 from cellglass.callbacks import Callback
-from cellglass.checkpoint import Checkpoint, Checkpoints
+from cellglass.checkpoint import LAST_GOOD, Checkpoint, Checkpoints
 from cellglass.checks import check_matrix, check_names
 from cellglass.errors import TrainingError
 from cellglass.losses import LOSSES
+from cellglass.memory import check_fits
 from cellglass.model import Model
 from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
+from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings
 from cellglass.train import Training, train
 
@@ -98,22 +102,29 @@ def fit_model(
     if names is None:
         names = [str(i) for i in range(values.shape[1])]
 
-    def make(training: Training) -> Model:
-        return model_of(training, settings, preprocessor, genes=names, gene_ids=gene_ids)
+    data = digest(X, names, gene_ids)
 
+    def make(training: Training) -> Model:
+        return model_of(
+            training, settings, preprocessor, genes=names, gene_ids=gene_ids, data=data
+        )
+
+    if checkpoints is not None:
+        checkpoints.begin({**settings.to_dict(), "data": data})
     with last_good_kept(checkpoints, settings.run, make):
         training = train_network(
-            values, rows, is_validation, settings, callbacks=callbacks, checkpoints=checkpoints
-        )
+            rows, is_validation, settings, data=data, callbacks=callbacks,
+            checkpoints=checkpoints,
+        )  # fmt: skip
     return Fit(make(training), training, values, rows, is_validation)
 
 
 def train_network(
-    X: np.ndarray | sparse.csr_matrix,
     rows: Rows,
     is_validation: np.ndarray,
     settings: ModelSettings,
     *,
+    data: str,
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Training:
@@ -124,17 +135,17 @@ def train_network(
 
     Parameters
     ----------
-    X
-        Preprocessed values, shape (n_cells, n_genes); only looked at to tell a checkpoint
-        of these data from one of others.
     rows
-        The same on the device.
+        Preprocessed values on the device, shape (n_cells, n_genes).
     is_validation
         True for held-out cells, shape (n_cells,).
+    data
+        What :func:`digest` gives for the data, to tell a checkpoint of them from another.
     settings, callbacks, checkpoints
         As in :func:`fit_model`.
     """
     weights_key, order_key = keys_of(settings)
+    check_network_fits(rows.shape[1], settings)
     network = AutoencoderNetwork(
         rows.shape[1], settings.n_latent, n_hidden=settings.n_hidden,
         n_layers=settings.n_layers, key=weights_key,
@@ -142,7 +153,7 @@ def train_network(
     checkpoint: Checkpoint | None = None
     if checkpoints is not None:
         n_train = int((~is_validation).sum())
-        checkpoint = checkpoints.of(settings.run, lambda: identity(X, n_train, settings))
+        checkpoint = checkpoints.of(settings.run, identity(data, n_train, settings))
     return train(
         network, rows, np.flatnonzero(~is_validation), np.flatnonzero(is_validation),
         LOSSES[settings.loss], settings, key=order_key, run=settings.run,
@@ -150,15 +161,32 @@ def train_network(
     )  # fmt: skip
 
 
-def identity(
-    X: np.ndarray | sparse.csr_matrix, n_train: int, settings: ModelSettings
-) -> dict[str, Any]:
+def check_network_fits(n_genes: int, settings: ModelSettings) -> None:
+    """Check that a network can be trained in the memory that is available.
+
+    Rule: its weights, in 32 bits, fit four times: themselves, their gradient, and the two
+    moments that Adam keeps.
+
+    Raises
+    ------
+    InputError
+        If the rule is broken.
+    """
+    widths = [n_genes, *[settings.n_hidden] * settings.n_layers, settings.n_latent]
+    n_weights = 2 * sum(n_in * n_out for n_in, n_out in pairwise(widths))
+    check_fits(
+        16 * n_weights, name=f"The network, with {n_weights:,} weights,",
+        remedy="Give a smaller n_hidden, or fewer n_layers.",
+    )  # fmt: skip
+
+
+def identity(data: str, n_train: int, settings: ModelSettings) -> dict[str, Any]:
     """All that decides how a training ends, as plain data."""
-    said: dict[str, Any] = {**settings.to_dict(), "data": digest(X)}
+    said: dict[str, Any] = {**settings.to_dict(), "data": data}
     if callable(settings.schedule):  # known by what it gives
-        n_steps = -(-n_train // settings.batch_size)
-        starts = range(0, settings.max_epochs * n_steps, n_steps)
-        said["schedule"] = [float(settings.schedule(step)) for step in starts]
+        n_steps = settings.max_epochs * -(-n_train // settings.batch_size)
+        rates = learning_rates(settings.schedule, 0.0, start=0, stop=n_steps, n_steps=n_steps)
+        said["schedule"] = hashlib.sha256(rates.tobytes()).hexdigest()
     return said
 
 
@@ -183,7 +211,7 @@ def last_good_kept(
         # Weights that no epoch has changed are nobody's loss.
         if checkpoints is None or error.training is None or not error.training.loss_train:
             raise
-        path = checkpoints.folder / f"{run}.last_good.safetensors"
+        path = checkpoints.folder / f"{run}{LAST_GOOD}"
         make(error.training).save(path)
         raise TrainingError(
             f"{error} They are kept as a model in {path}.", error.training
@@ -204,10 +232,17 @@ def model_of(
     *,
     genes: Sequence[str],
     gene_ids: Sequence[str] | None,
+    data: str | None = None,
 ) -> Model:
-    """Put together what a model is made of."""
+    """Put together what a model is made of.
+
+    `data`, which :func:`digest` gives, is kept among the settings; None where the model
+    saw more than one matrix.
+    """
     kept: dict[str, Any] = settings.to_dict()
     del kept["loss"], kept["input"]  # the model and its preprocessor say them
+    if data is not None:
+        kept["data"] = data
     return Model(
         network=training.network,
         loss=settings.loss,
@@ -244,10 +279,12 @@ def dense_if_small(X: np.ndarray | sparse.csr_matrix) -> np.ndarray | sparse.csr
     return X.toarray()
 
 
-def digest(X: np.ndarray | sparse.csr_matrix) -> str:
-    """SHA-256 of a matrix's shape and values."""
-    parts = [X] if isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
-    found = hashlib.sha256(repr(X.shape).encode())
+def digest(X: Any, *names: Sequence[str] | None) -> str:
+    """SHA-256 of a matrix as it was given, and of names that belong to it."""
+    parts = [X.tocsr().data, X.tocsr().indices, X.tocsr().indptr] if sparse.issparse(X) else [X]
+    found = hashlib.sha256(repr((X.shape, str(X.dtype))).encode())
     for part in parts:
         found.update(np.ascontiguousarray(part).data)
+    for given in names:
+        found.update(json.dumps(None if given is None else list(map(str, given))).encode())
     return found.hexdigest()

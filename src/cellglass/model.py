@@ -14,6 +14,7 @@ from cellglass.encode import decode, encode, reconstruct
 from cellglass.errors import InputError
 from cellglass.genes import GeneMatch, match_genes
 from cellglass.losses import LOSSES
+from cellglass.memory import check_fits
 from cellglass.network import AutoencoderNetwork
 from cellglass.new_cells import NewCells, new_cells
 from cellglass.outputs import write_whole
@@ -292,6 +293,7 @@ def load(path: str | Path) -> Model:
     if not path.is_file():
         raise InputError(f"There is no file {path}; expected a model that cellglass saved.")
     try:
+        check_fits(path.stat().st_size, name=str(path))
         data = path.read_bytes()
     except OSError as error:
         raise InputError(

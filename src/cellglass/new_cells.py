@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from cellglass.checks import check_largest, check_matrix
+from cellglass.checks import check_array, check_largest, check_matrix
 from cellglass.encode import CHUNK
 from cellglass.errors import InputError
 from cellglass.genes import GeneMatch
@@ -77,6 +77,7 @@ class NewCells:
         for start in range(0, max(1, n_cells), step):
             X = self.read(start, min(start + step, n_cells))
             if sparse.issparse(X):
+                check_array(X, name="the matrix")
                 X = to_csr(X)
             elif not isinstance(X, np.ndarray):
                 raise InputError(
@@ -195,6 +196,7 @@ def new_cells(
             f"{len(genes)} genes; expected cells × {len(genes)}, with the genes in the order "
             "of model.genes. AnnData with names of genes may have any order."
         )
+    check_array(data, name="the matrix")
     X = to_csr(data) if sparse.issparse(data) else data
     return NewCells(lambda start, stop: X[start:stop], X.shape, genes, gene_names=genes)
 
@@ -209,12 +211,17 @@ def _reader(adata: AnnData, layer: str | None, use_raw: bool) -> Callable[[int, 
             "its matrix anew cell by cell, X.tocsr()."
         )
     if on_disk and adata.is_view:
-        # AnnData makes no view of a view of a file, so it is made of the file.
+        # AnnData makes no view of a view of a file, so rows are taken from the file itself;
+        # HDF5 gives them in increasing order only, each once.
         parent = adata._adata_ref
         rows = np.arange(parent.n_obs)[adata._oidx]
-        return lambda start, stop: _matrix_of(
-            parent[rows[start:stop], adata._vidx], layer, use_raw
-        )
+        columns = slice(None) if use_raw else adata._vidx
+
+        def read(start: int, stop: int) -> Any:
+            distinct, place = np.unique(rows[start:stop], return_inverse=True)
+            return _matrix_of(parent[distinct], layer, use_raw)[place][:, columns]
+
+        return read
     if adata.is_view and not adata.isbacked:
         first = _matrix_of(adata[:1], layer, use_raw)
         if not (sparse.issparse(first) and first.format == "csc"):
@@ -222,6 +229,7 @@ def _reader(adata: AnnData, layer: str | None, use_raw: bool) -> Callable[[int, 
             return lambda start, stop: _matrix_of(adata[start:stop], layer, use_raw)
     X = _matrix_of(adata, layer, use_raw)
     if sparse.issparse(X):
+        check_array(X, name="the matrix")
         X = to_csr(X)
     return lambda start, stop: X[start:stop]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellglass.errors import InputError
+
+OLD = "old"
+"""Folder within a scratch folder where replaced files wait until all is well."""
 
 
 def csv_text(value: str) -> str:
@@ -52,7 +56,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Parameters
     ----------
     path
-        File to write or to replace; its folder must exist.
+        File to write or to replace; its folder is made if need be.
     content
         All its bytes.
 
@@ -63,6 +67,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
@@ -74,7 +79,8 @@ def write_whole(path: Path, content: bytes) -> None:
             "before was changed. Choose a place with room where you may write."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is none, for instance
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -110,14 +116,28 @@ def _scratch_in(home: Path, folder: Path) -> Iterator[Path]:
 
 
 def _scratch_prefix(folder: Path) -> str:
-    return f".cellglass-{folder.name}-"
+    # A name may be the beginning of another; its checksum is not.
+    return f".cellglass-{hashlib.sha256(folder.name.encode()).hexdigest()[:12]}-"
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden folders of a process that was killed while it wrote to `folder`."""
-    for home in (folder, folder.parent):
-        for left in home.glob(glob.escape(_scratch_prefix(folder)) + "*"):
-            shutil.rmtree(left, ignore_errors=True)
+def recover_leftovers(folder: Path) -> None:
+    """Clear up after a process that was killed while it wrote to `folder`.
+
+    What it had moved out of the folder and has no successor there is moved back; then its
+    hidden folders are removed.
+    """
+    prefix = glob.escape(_scratch_prefix(folder))
+    for left in folder.glob(f"{prefix}*"):
+        for waiting in sorted(left.iterdir(), key=lambda path: path.name != OLD):
+            for path in sorted(waiting.rglob("*")):
+                target = folder / path.relative_to(waiting)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True)
+                elif not target.exists():
+                    path.rename(target)
+        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -159,7 +179,7 @@ def exchange(
     keep
         Tells of a file within an old folder whether it moves on into the new one.
     """
-    waiting = scratch / "old"
+    waiting = scratch / OLD
     waiting.mkdir()
     moved: list[tuple[Path, Path]] = []
 

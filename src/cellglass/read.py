@@ -236,6 +236,8 @@ def read(
         )
         _check_names_of(adata, path)
         adata.uns[SOURCE_KEY] = {"matrix": path.name}
+        if layer is not None:
+            adata.uns[SOURCE_KEY]["layer"] = layer
         if labels is not None:
             adata.obs["label"] = read_labels(adata, labels, path)
             adata.uns[SOURCE_KEY]["labels"] = Path(labels).name

@@ -21,13 +21,13 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "cosine_decay_schedule": optax.cosine_decay_schedule,
     "exponential_decay": lambda rate, n_steps: optax.exponential_decay(rate, n_steps, 0.01),
     "warmup_constant_schedule": lambda rate, n_steps: optax.warmup_constant_schedule(
-        0.0, rate, _warmup_steps(n_steps)
+        *_warmup(rate, n_steps)
     ),
     "warmup_cosine_decay_schedule": lambda rate, n_steps: optax.warmup_cosine_decay_schedule(
-        0.0, rate, _warmup_steps(n_steps), max(n_steps, _warmup_steps(n_steps) + 1)
+        *_warmup(rate, n_steps), max(n_steps, _warmup(rate, n_steps)[2] + 1)
     ),
     "cosine_onecycle_schedule": lambda rate, n_steps: optax.cosine_onecycle_schedule(
-        n_steps, rate
+        max(n_steps, 4), rate
     ),
 }
 """Optax's schedules by their names there: (highest rate, number of steps) → schedule.
@@ -37,8 +37,10 @@ one to a hundredth; those with a warm-up rise over the first tenth of the steps;
 one-cycle policy has Optax's own defaults."""
 
 
-def _warmup_steps(n_steps: int) -> int:
-    return max(1, round(WARMUP * n_steps))
+def _warmup(rate: float, n_steps: int) -> tuple[float, float, int]:
+    """First rate, highest rate and number of steps between; no step has a rate of 0."""
+    steps = max(1, round(WARMUP * n_steps))
+    return rate / (steps + 1), rate, steps
 
 
 def learning_rates(

@@ -152,7 +152,7 @@ def find_representation(adata: AnnData, use_rep: str) -> np.ndarray:
         remedy = f"Make it with {made_by[use_rep]}" if use_rep in made_by else ""
         if there:
             name = f"name one that is there: {', '.join(map(repr, there))}"
-            remedy = f"{remedy}, or {name}" if remedy else name.capitalize()
+            remedy = f"{remedy}, or {name}" if remedy else f"{name[0].upper()}{name[1:]}"
         else:
             remedy = remedy or "Make one with cg.tl.autoencoder(adata)"
         raise InputError(f"adata.obsm has no {use_rep!r}.{suggest(use_rep, there)} {remedy}.")

@@ -381,6 +381,11 @@ def cluster(
     if key_added is None:
         key_added = f"{_key_of(use_rep)}_{method}"
     _check_target(adata, key_added, copy=copy)
+    if key_added in keys_of_models(adata):
+        raise InputError(
+            f"key_added is {key_added!r}, but adata.uns[{key_added!r}] holds a model, which "
+            "would be lost. Give another name."
+        )
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
     check_range("resolution", resolution, low=0, low_inclusive=False)
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)

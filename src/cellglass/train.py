@@ -26,6 +26,9 @@ from cellglass.network import AutoencoderNetwork
 from cellglass.schedules import learning_rates
 from cellglass.settings import TrainingSettings
 
+DIVERGED = 100
+"""A final loss so many times that of predicting 0 everywhere is no trained network's."""
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -183,8 +186,8 @@ def train(
     Raises
     ------
     TrainingError
-        When a loss or a weight is no longer finite. What stood before that epoch is in the
-        checkpoint and in the error's ``training``.
+        When a loss or a weight is no longer finite; what stood before that epoch is in the
+        checkpoint and in the error's ``training``. When the final loss is finite but absurd.
     TrainingInterrupted
         When Ctrl-C was pressed, after the epoch is done and the checkpoint is written.
     """
@@ -222,14 +225,30 @@ def train(
                 progress.loss_validation[-1] if len(validation_cells) else None,
                 float(rates[-1]), progress.seconds, progress.state.network,
             )  # fmt: skip
+            if checkpoint is not None:  # before anybody else may fail
+                checkpoint.note(progress, finished=progress.finished(settings))
             answers = [callback(told) for callback in callbacks]
             if any(answer is True for answer in answers):
                 progress = replace(progress, stopped=True)
-            if checkpoint is not None:
-                checkpoint.note(progress, finished=progress.finished(settings))
+                if checkpoint is not None:
+                    checkpoint.note(progress, finished=True)
             if interrupted():
                 _interrupt(run, progress, settings, checkpoint)
+    if progress.loss_train[-1] > DIVERGED * max(_loss_of_zeros(rows, cells[0], loss), 1e-30):
+        raise TrainingError(
+            f"Training of {run} has diverged: its {loss.name} loss is "
+            f"{progress.loss_train[-1]:.3g}, more than {DIVERGED} times that of predicting 0 "
+            f"everywhere. The learning rate was {settings.learning_rate:g}; try "
+            f"{settings.learning_rate / 10:g}.",
+            _training(progress, settings),
+        )
     return _training(progress, settings)
+
+
+def _loss_of_zeros(rows: Rows, cells: Array, loss: Loss) -> float:
+    """Loss of predicting 0 everywhere, over the first of some cells."""
+    y = rows.take(cells[:1024])
+    return float(ratio(*loss.terms(y, jnp.zeros_like(y))))
 
 
 def explain_failure(

@@ -173,7 +173,7 @@ def check_n_latent(n_latent: int | Sequence[int], n_cells: int, n_genes: int) ->
                 raise InputError(
                     f"n_latent is {size}, but the matrix has only {limit:,} {noun}, and "
                     "the latent layer must not be larger than that. Give an n_latent of at "
-                    f"most {min(n_genes, n_cells)}."
+                    f"most {min(n_genes, n_cells)} ({n_cells:,} cells, {n_genes:,} genes)."
                 )
         if size in sizes[:place]:
             raise InputError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from cellglass.cli import options as opt
 from cellglass.cli.terminal import bars, exits, print_closing_table
+from cellglass.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,6 +40,7 @@ def compare(
     min_delta: opt.MinDelta = 0.0,
     validation_fraction: opt.ValidationFraction = 0.1,
     n_clusters: opt.NClusters = None,
+    layer: opt.Layer = None,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
     checkpoint_every: opt.CheckpointEvery = None,
@@ -68,7 +70,7 @@ def compare(
     def read_matrix() -> AnnData:
         from cellglass.read import read
 
-        adata = read(matrix, labels=labels)
+        adata = read(matrix, labels=labels, layer=layer)
         if labels is None and "label" in adata.obs:
             del adata.obs["label"]  # no labels were asked for
         return adata
@@ -99,7 +101,7 @@ def demo(
     """
     _compare(
         (lambda: _simulated(random_state)) if simulated else _blood_cells,
-        output, {"random_state": random_state},
+        output, {"random_state": random_state}, resumable=False,
         overwrite=overwrite, quiet=quiet, open_page=open_page,
     )  # fmt: skip
 
@@ -139,6 +141,7 @@ def _compare(
     output: Path,
     settings: dict[str, Any],
     *,
+    resumable: bool = True,
     checkpoint_every: int | None = None,
     resume: bool = False,
     tensorboard: Path | None = None,
@@ -148,36 +151,68 @@ def _compare(
     open_page: bool,
 ) -> None:
     """Check, read, compare, write, and say what came out."""
-    from cellglass.report.write import CHECKPOINTS, check_folder, finished_report
+    from cellglass.report.write import CHECKPOINTS, check_folder, is_finished
 
-    checkpoints = output / CHECKPOINTS
-    with exits(checkpoints):
-        if resume and finished_report(output, settings):
-            if not quiet:
-                page = output / "report.html"
-                typer.echo(f"{page} is there already, made with these settings.")
-            return
+    folder = output / CHECKPOINTS
+    with exits(folder):
         check_folder(output, overwrite=overwrite, resume=resume)
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
             adata = load()
             progress("Reading", 1, 1)
 
+            from cellglass.checkpoint import Checkpoints, make_checkpoints
             from cellglass.compare import compare as run
             from cellglass.report.write import write_report
 
-            if not resume:
-                shutil.rmtree(checkpoints, ignore_errors=True)  # of what is written anew
-            comparison = run(
-                adata, **settings, callbacks=callbacks, checkpoints=checkpoints,
-                checkpoint_every=checkpoint_every, resume=resume, progress=progress,
-            )  # fmt: skip
-            page = write_report(
-                comparison, output, overwrite=overwrite, resume=checkpoints.exists(),
-                progress=progress,
-            )  # fmt: skip
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            if resume and is_finished(output):
+                if _is_the_same(output, settings, adata, overwrite=overwrite):
+                    if not quiet:
+                        typer.echo(
+                            f"{output / 'report.html'} is there already, made like this."
+                        )
+                    return
+                resume = False
+            kept = make_checkpoints(folder, checkpoint_every, resume=resume)
+            kept = kept if resumable else None
+            with nullcontext() if kept is None else kept.kept_on_failure():
+                comparison = run(
+                    adata, **settings, callbacks=callbacks, checkpoints=kept, progress=progress
+                )
+                page = write_report(
+                    comparison, output, overwrite=overwrite, resume=folder.exists(),
+                    progress=progress,
+                )  # fmt: skip
+            if isinstance(kept, Checkpoints):
+                kept.remove()
     if not quiet:
         print_closing_table(comparison, page)
     if open_page:
         typer.launch(str(page.resolve()))
+
+
+def _is_the_same(
+    output: Path, settings: dict[str, Any], adata: AnnData, *, overwrite: bool
+) -> bool:
+    """Whether a finished report is the one that is asked for.
+
+    Raises
+    ------
+    InputError
+        If it is another, which may not be replaced.
+    """
+    from cellglass.fit import digest
+    from cellglass.genes import collect_gene_ids
+    from cellglass.labels import labels_of
+    from cellglass.report.summarize import data_and_labels
+    from cellglass.report.write import difference
+
+    labels = labels_of(adata, "label") if "label" in adata.obs else None
+    data = digest(adata.X, adata.var_names, collect_gene_ids(adata))
+    found = difference(output, settings, data_and_labels(data, labels))
+    if found is not None and not overwrite:
+        raise InputError(
+            f"The output folder {output} holds a finished report, but {found}: there is "
+            "nothing to resume. Give another name to -o, or --overwrite to replace it."
+        )
+    return found is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,10 +52,11 @@ def train(
     Ctrl-C finishes the epoch and keeps the state of the training beside the output, for
     --resume.
     """
-    folder = output.with_name(f"{output.name}.checkpoints")
+    folder = output.parent / f"{output.name}.checkpoints"
     with exits(folder):
-        from cellglass.checkpoint import make_checkpoints
-        from cellglass.fit import fit_model
+        from cellglass.checkpoint import Checkpoints, is_unfinished
+        from cellglass.checks import check_checkpointing
+        from cellglass.fit import digest, fit_model
         from cellglass.genes import collect_gene_ids
         from cellglass.read import read
         from cellglass.settings import ModelSettings
@@ -68,65 +68,87 @@ def train(
             validation_fraction=validation_fraction, input=input.value,
             random_state=random_state,
         )  # fmt: skip
-        if resume and _is_finished(output, folder, settings):
-            if not quiet:
-                typer.echo(f"{output} is there already, made with these settings.")
-            return
+        check_checkpointing(folder, checkpoint_every, resume=resume)
         _check_output(output, folder, overwrite=overwrite, resume=resume)
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)  # of what is trained anew
-        checkpoints = make_checkpoints(folder, checkpoint_every, resume=resume)
         adata = read(matrix, layer=layer)
-        with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
+        ids = collect_gene_ids(adata)
+        if resume and output.exists() and not is_unfinished(folder):
+            data = digest(adata.X, adata.var_names, ids)
+            if _is_the_same(output, settings, data, overwrite=overwrite):
+                if not quiet:
+                    typer.echo(f"{output} is there already, made like this.")
+                return
+            resume = False
+        kept = Checkpoints(folder, checkpoint_every, resume)
+        with (
+            opt.loggers(tensorboard, mlflow) as callbacks,
+            bars(quiet) as progress,
+            kept.kept_on_failure(),
+        ):
 
             def show(epoch: Epoch) -> None:
                 progress("Training", epoch.epoch, epoch.max_epochs)
 
             fit = fit_model(
-                adata.X, settings, genes=adata.var_names, gene_ids=collect_gene_ids(adata),
-                name=str(matrix), callbacks=[*callbacks, show],
-                checkpoints=checkpoints,
+                adata.X, settings, genes=adata.var_names, gene_ids=ids, name=str(matrix),
+                callbacks=[*callbacks, show], checkpoints=kept,
             )  # fmt: skip
-        fit.model.save(output)
-        shutil.rmtree(folder, ignore_errors=True)
+            fit.model.save(output)
+        kept.remove()
     if not quiet:
         typer.echo(_account(fit.training, output))
 
 
 def _check_output(output: Path, folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse a file that a model may not be written to, before the work."""
+    from cellglass.checkpoint import is_unfinished
     from cellglass.model import check_model_path
 
     check_model_path(output)
+    if output.is_dir():
+        raise InputError(
+            f"The output {output} is a folder; expected the name of a file to write."
+        )
     check_writable(output)
-    if folder.exists() and not (overwrite or resume):
+    unfinished = is_unfinished(folder)
+    if unfinished and not (overwrite or resume):
         raise InputError(
             f"{folder} holds the state of a training that was stopped. Add --resume to the "
             "same command to go on with it, or --overwrite to start anew."
         )
-    if output.exists() and not (overwrite or (resume and folder.exists())):
+    if output.exists() and not (overwrite or resume):
         raise InputError(
             f"The output {output} already exists, and was not changed. Give another name to "
             "-o, or --overwrite to replace it."
         )
 
 
-def _is_finished(output: Path, folder: Path, settings: ModelSettings) -> bool:
-    """Whether the model is there, and no training left to resume."""
-    if folder.exists() or not output.exists():
-        return False
+def _is_the_same(output: Path, settings: ModelSettings, data: str, *, overwrite: bool) -> bool:
+    """Whether a finished model is the one that is asked for.
+
+    Raises
+    ------
+    InputError
+        If it is another, which may not be replaced.
+    """
     from cellglass.model import load
 
     model = load(output)
     then = {**model.settings, "loss": model.loss}
-    for option, now in settings.to_dict().items():
-        if then.get(option, now) != now:
-            raise InputError(
-                f"{output} is a finished model, but {option} was {then[option]!r} for it and "
-                f"is now {now!r}: there is nothing to resume. Give another name to -o, or "
-                "--overwrite without --resume to replace it."
-            )
-    return True
+    now = settings.to_dict()
+    del now["input"]  # which the model knows only by its outcome
+    found = [f"{key} was {then.get(key)!r} for it and is now {now[key]!r}" for key in now
+             if then.get(key) != now[key]]  # fmt: skip
+    if then.get("data") != data:
+        found.append("its data were others")
+    if settings.input not in ("auto", model.preprocessor.input):
+        found.append(f"its data were taken as {model.preprocessor.input!r}")
+    if found and not overwrite:
+        raise InputError(
+            f"{output} is a finished model, but {found[0]}: there is nothing to resume. Give "
+            "another name to -o, or --overwrite to replace it."
+        )
+    return not found
 
 
 def _account(training: Training, output: Path) -> str:

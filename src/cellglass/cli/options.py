@@ -96,7 +96,6 @@ MATRIX = (
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder to write; must not exist yet.")
 ]
-OutputFile = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")
 ]
@@ -137,7 +136,12 @@ NClusters = Annotated[
     ),
 ]
 Schedule = Annotated[
-    str, typer.Option(help="How the learning rate changes, by Optax's name for it.")
+    str,
+    typer.Option(
+        help="How the learning rate changes, by Optax's name: constant_schedule, "
+        "linear_schedule, cosine_decay_schedule, exponential_decay, cosine_onecycle_schedule, "
+        "warmup_constant_schedule or warmup_cosine_decay_schedule."
+    ),
 ]
 Patience = Annotated[
     int | None,

@@ -39,19 +39,31 @@ def exits(checkpoints: Path | None = None) -> Iterator[None]:
         raise typer.Exit(130) from None
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        print_error(f"{error.strerror or error}{place}. Nothing was written.")
+        kept = _kept(checkpoints) or "No result was written."
+        print_error(f"{error.strerror or error}{place}. {kept}")
         raise typer.Exit(1) from None
 
 
 def _interrupted(error: KeyboardInterrupt, checkpoints: Path | None) -> str:
-    if checkpoints is None or not checkpoints.exists():
+    kept = _kept(checkpoints)
+    if kept is None:
         return "Interrupted; nothing was written."
-    said = f"Interrupted; all trainings so far are kept in {checkpoints}."
-    if isinstance(error, TrainingInterrupted):
-        said = str(error)
+    said = f"{error} " if isinstance(error, TrainingInterrupted) else "Interrupted. "
+    return f"{said}{kept}"
+
+
+def _kept(checkpoints: Path | None) -> str | None:
+    """Say where unfinished trainings are kept, and how to go on; None where there are none."""
+    from cellglass.checkpoint import is_unfinished
+
+    if checkpoints is None or not is_unfinished(checkpoints):
+        return None
     words = ["cellglass", *sys.argv[1:]]
     again = shlex.join(words if "--resume" in words else [*words, "--resume"])
-    return f"{said} To go on, with the same result as without the stop:\n  {again}"
+    return (
+        f"All trainings so far are kept in {checkpoints}. To go on, with the same result as "
+        f"without the stop:\n  {again}"
+    )
 
 
 def print_error(message: str) -> None:

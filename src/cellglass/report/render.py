@@ -108,6 +108,8 @@ def command(summary: dict[str, Any]) -> str | None:
     words = ["cellglass", "compare", dataset["name"]]
     if dataset["labels_name"]:
         words += ["--labels", dataset["labels_name"]]
+    if dataset["layer_name"]:
+        words += ["--layer", dataset["layer_name"]]
     words += ["--n-latent", *map(str, settings["n_latent"]), "--loss", *settings["loss"]]
     for option in OPTIONS:
         if settings[option] is not None:
@@ -121,7 +123,8 @@ def python_call(summary: dict[str, Any]) -> str | None:
     if dataset["command"]:
         return None
     labels = f", labels={dataset['labels_name']!r}" if dataset["labels_name"] else ""
-    read = [f"adata = cg.read({dataset['name']!r}{labels})"] if dataset["name"] else []
+    layer = f", layer={dataset['layer_name']!r}" if dataset["layer_name"] else ""
+    read = [f"adata = cg.read({dataset['name']!r}{labels}{layer})"] if dataset["name"] else []
     given = labels.removeprefix(", ") if not dataset["name"] else ""
     return "\n".join(
         [

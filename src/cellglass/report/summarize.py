@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +127,12 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
+def data_and_labels(data: str, labels: Iterable[object] | None) -> str:
+    """Checksum of a matrix, given as its own, and of the labels of its cells."""
+    named = None if labels is None else list(map(str, labels))
+    return hashlib.sha256(json.dumps([data, named]).encode()).hexdigest()
+
+
 def _dataset(comparison: Comparison) -> dict[str, Any]:
     labels = comparison.labels
     sizes = {} if labels is None else dict(labels.value_counts())
@@ -134,7 +142,9 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
     return {
         "name": comparison.source.get("matrix"),
         "labels_name": comparison.source.get("labels"),
+        "layer_name": comparison.source.get("layer"),
         "command": comparison.source.get("command"),
+        "sha256": data_and_labels(comparison.data, labels),
         "n_cells": n_cells,
         "n_genes": len(comparison.gene_names),
         "fraction_zero": comparison.fraction_zero,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellglass.checkpoint import is_unfinished
 from cellglass.errors import InputError
 from cellglass.fit import model_of
 from cellglass.outputs import (
     check_writable,
     exchange,
-    remove_leftovers,
+    recover_leftovers,
     scratch_beside,
 )
 from cellglass.report.summarize import figure_names, metrics_csv
@@ -34,7 +35,7 @@ CONTENT = (
 )
 
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS = "cellglass-checkpoints"
 """Folder with the state of unfinished trainings, there until the report is written."""
 
 
@@ -62,7 +63,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
         If a rule is broken.
     """
     if resume:
-        remove_leftovers(folder)
+        recover_leftovers(folder)
     if not (folder.exists() or folder.is_symlink()):
         check_writable(folder)
         return
@@ -70,21 +71,21 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
         raise InputError(
             f"The output {folder} is a file; expected the name of a folder to make."
         )
-    unfinished = (folder / CHECKPOINTS).is_dir()
-    resumable = resume and (unfinished or not any(folder.iterdir()))
+    unfinished = is_unfinished(folder / CHECKPOINTS)
+    begun = unfinished or not any(folder.iterdir()) or _is_report(folder)
     if unfinished and not (overwrite or resume):
         raise InputError(
             f"The output folder {folder} holds the checkpoints of a comparison that was "
             "stopped, and nothing in it was changed. Add --resume to the same command to go "
             "on with it, or --overwrite to start anew."
         )
-    if not (overwrite or resumable):
+    if not (overwrite or (resume and begun)):
         raise InputError(
             f"The output folder {folder} already exists, and nothing in it was changed. Give "
             "another name to -o, or --overwrite to replace the report in it."
         )
     present = [name for name in CONTENT if (folder / name).exists()]
-    if present and not resumable and not _is_report(folder):
+    if present and not (unfinished or _is_report(folder)):
         raise InputError(
             f"The output folder {folder} holds {', '.join(present)}, but no results.json of "
             "cellglass beside it, so these are perhaps not an earlier report, and nothing was "
@@ -93,34 +94,32 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
     check_writable(folder)
 
 
-def finished_report(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a folder holds a whole report, with no training left to resume.
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a whole report, and no state of trainings to resume."""
+    return _is_report(folder) and not is_unfinished(folder / CHECKPOINTS)
+
+
+def difference(folder: Path, settings: Mapping[str, Any], sha256: str) -> str | None:
+    """Say in what a report differs from one that is asked for, or None.
 
     Parameters
     ----------
     folder
-        Where the report may be.
+        With a report in it.
     settings
-        Of :func:`cellglass.compare.compare`, that it was to be made with.
-
-    Raises
-    ------
-    InputError
-        If it was made with other settings.
+        Of :func:`cellglass.compare.compare`.
+    sha256
+        Checksum of data and labels, as ``dataset`` of ``results.json`` has it.
     """
-    if (folder / CHECKPOINTS).exists() or not _is_report(folder):
-        return False
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     for option, value in settings.items():
-        then = results["settings"].get(option, value)
+        then = results.get("settings", {}).get(option)
         now = json.loads(json.dumps(value))
         if then != now:
-            raise InputError(
-                f"The output folder {folder} holds a finished report, but {option} was "
-                f"{then!r} for it and is now {now!r}: there is nothing to resume. Give "
-                "another name to -o, or --overwrite without --resume to replace it."
-            )
-    return True
+            return f"{option} was {then!r} for it and is now {now!r}"
+    if results.get("dataset", {}).get("sha256") != sha256:
+        return "its data or labels were others"
+    return None
 
 
 def _is_report(folder: Path) -> bool:
@@ -180,7 +179,7 @@ def write_report(
 def _names_of_last_report(folder: Path) -> set[str]:
     """Names of all files that an earlier report wrote into its folders."""
     results = folder / "results.json"
-    if not results.exists():
+    if not _is_report(folder):
         return set()
     runs = [run["run"] for run in json.loads(results.read_text(encoding="utf-8"))["runs"]]
     figures = figure_names(runs)
@@ -206,6 +205,7 @@ def _write_content(
         model = model_of(
             run.training, run.settings, comparison.preprocessor,
             genes=comparison.gene_names, gene_ids=comparison.gene_ids,
+            data=comparison.data,
         )  # fmt: skip
         model.save(folder / "models" / f"{run.name}.safetensors")
     embedding_of(comparison).write_h5ad(folder / "embedding.h5ad")
