@@ -14,7 +14,7 @@ import numpy as np
 from cellglass.checks import check_key_added, suggest
 from cellglass.errors import InputError
 from cellglass.files import first_line
-from cellglass.outputs import check_writable, csv_text, scratch_beside, write_whole
+from cellglass.outputs import check_output_file, csv_text, scratch_beside, write_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -144,16 +144,7 @@ def _check_output(output: Path, matrix: Path, *, overwrite: bool) -> None:
             f"The output {output} is the input itself, and was not changed. Give another "
             "name to -o."
         )
-    if output.is_dir():
-        raise InputError(
-            f"The output {output} is a folder; expected the name of a file to write."
-        )
-    if output.exists() and not overwrite:
-        raise InputError(
-            f"The output {output} already exists, and was not changed. Give another name to "
-            "-o, or --overwrite to replace it."
-        )
-    check_writable(output)
+    check_output_file(output, replace=overwrite)
 
 
 # --- one function a format -----------------------------------------------------------

@@ -23,9 +23,8 @@ from cellglass.checks import (
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 from cellglass.fit import dense_if_small, fit_model, model_of
 from cellglass.incremental import Ongoing, train_pass
-from cellglass.matrices import to_csr
 from cellglass.metrics import squared_errors
-from cellglass.new_cells import NewCells
+from cellglass.new_cells import cells_of_matrix
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
 from cellglass.train import Training
@@ -475,11 +474,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
 def _preprocessed(X: Any, model: Model) -> Any:
     """Check new cells as the model does, and give what its network sees."""
-    X = to_csr(X) if sparse.issparse(X) else X
-    cells = NewCells(
-        lambda start, stop: X[start:stop], X.shape, model.genes, gene_names=model.genes
-    )
-    runs = (values for _, values in cells.runs(model.preprocessor))
+    runs = (values for _, values in cells_of_matrix(X, model.genes).runs(model.preprocessor))
     if sparse.issparse(X):
         return sparse.vstack([sparse.csr_matrix(values) for values in runs], format="csr")
     return np.concatenate(list(runs))

@@ -196,8 +196,19 @@ def new_cells(
             f"{len(genes)} genes; expected cells × {len(genes)}, with the genes in the order "
             "of model.genes. AnnData with names of genes may have any order."
         )
-    check_array(data, name="the matrix")
-    X = to_csr(data) if sparse.issparse(data) else data
+    return cells_of_matrix(data, genes)
+
+
+def cells_of_matrix(X: np.ndarray | sparse.spmatrix, genes: Sequence[str]) -> NewCells:
+    """Prepare a matrix whose genes are the model's, in the model's order.
+
+    Raises
+    ------
+    InputError
+        If it fails :func:`cellglass.checks.check_array`.
+    """
+    check_array(X, name="the matrix")
+    X = to_csr(X) if sparse.issparse(X) else X
     return NewCells(lambda start, stop: X[start:stop], X.shape, genes, gene_names=genes)
 
 

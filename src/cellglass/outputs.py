@@ -156,6 +156,29 @@ def check_writable(folder: Path) -> None:
         pass
 
 
+def check_output_file(output: Path, *, replace: bool) -> None:
+    """Refuse a file that may not be written, before the work.
+
+    Rules: it is no folder; it does not exist yet unless it may be replaced; there is room
+    to write.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken.
+    """
+    if output.is_dir():
+        raise InputError(
+            f"The output {output} is a folder; expected the name of a file to write."
+        )
+    if output.exists() and not replace:
+        raise InputError(
+            f"The output {output} already exists, and was not changed. Give another name to "
+            "-o, or --overwrite to replace it."
+        )
+    check_writable(output)
+
+
 def exchange(
     folder: Path,
     fresh: Path,

@@ -10,7 +10,7 @@ import typer
 from cellglass.cli import options as opt
 from cellglass.cli.terminal import bars, exits
 from cellglass.errors import InputError
-from cellglass.outputs import check_writable
+from cellglass.outputs import check_output_file
 
 if TYPE_CHECKING:
     from cellglass.callbacks import Epoch
@@ -105,22 +105,12 @@ def _check_output(output: Path, folder: Path, *, overwrite: bool, resume: bool) 
     from cellglass.model import check_model_path
 
     check_model_path(output)
-    if output.is_dir():
-        raise InputError(
-            f"The output {output} is a folder; expected the name of a file to write."
-        )
-    check_writable(output)
-    unfinished = is_unfinished(folder)
-    if unfinished and not (overwrite or resume):
+    if is_unfinished(folder) and not (overwrite or resume):
         raise InputError(
             f"{folder} holds the state of a training that was stopped. Add --resume to the "
             "same command to go on with it, or --overwrite to start anew."
         )
-    if output.exists() and not (overwrite or resume):
-        raise InputError(
-            f"The output {output} already exists, and was not changed. Give another name to "
-            "-o, or --overwrite to replace it."
-        )
+    check_output_file(output, replace=overwrite or resume)
 
 
 def _is_the_same(output: Path, settings: ModelSettings, data: str, *, overwrite: bool) -> bool:
