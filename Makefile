@@ -6,13 +6,16 @@ new_enough = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/n
 install = -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check test-lowest lock clean help
+.PHONY: demo test test-slow check test-lowest lock clean help
 
 demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
 	.venv/bin/cellglass demo -o report/demo --overwrite
 
 test: .venv/.ready  ## Run the tests
 	.venv/bin/python -m pytest
+
+test-slow: .venv/.ready  ## Run the tests that take minutes each
+	.venv/bin/python -m pytest -m slow -v
 
 check: .venv/.ready  ## Check style, types and the rules of CONTRIBUTING.md
 	.venv/bin/ruff check

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import cellglass as cg
 from cellglass import cli
 from cellglass.cli import comparing, options
-from cellglass.report.write import CONTENT
+from cellglass.report.write import REPORT
 
 FAST = ["--n-latent", "2", "--loss", "mse", "--n-hidden", "4", "--max-epochs", "2"]
 
@@ -47,7 +47,7 @@ def test_compare_writes_the_folder_and_closes_with_a_table_and_the_path(data, tm
         "compare", data / "counts.npy", "--labels", data / "labels.txt", *FAST, "-o", out
     )
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in out.iterdir()) == sorted(CONTENT)
+    assert sorted(p.name for p in out.iterdir()) == sorted(REPORT.content)
     assert "mse_2_seed0" in done.stdout
     assert "pca_2" in done.stdout
     assert done.stdout.rstrip().endswith(str(out / "report.html"))

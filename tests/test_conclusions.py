@@ -4,10 +4,12 @@ import copy
 import json
 import re
 
+import numpy as np
 import pytest
 
 from cellglass.report.conclusions import conclude
-from cellglass.report.contrast import Contrast, number, percent, score
+from cellglass.report.contrast import Contrast, number, percent, plus_minus, score
+from cellglass.report.groups import group_runs
 
 SIZE, RECONSTRUCTION, LATENT, LOSS, PCA, SURE = range(6)
 
@@ -38,7 +40,13 @@ def run(
             **reconstruction,
         },
         "clustering": {
-            method: {"ari": ari, "nmi": ari, "silhouette": 0.3, "n_clusters": 3}
+            method: {
+                "ari": ari,
+                "nmi": ari,
+                "silhouette": 0.3,
+                "n_clusters": 3,
+                "permutation": {"ari": {"mean": 0.0, "q95": 0.012, "p": 0.001}},
+            }
             for method in ("kmeans", "leiden")
         },
         "label_silhouette": 0.3,
@@ -48,7 +56,7 @@ def run(
     }
 
 
-def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
+def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75, clusters=None):
     clustering = {
         method: {"ari": 0.8, "nmi": 0.8, "silhouette": 0.2, "n_clusters": 3}
         for method in ("kmeans", "leiden")
@@ -65,7 +73,10 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
         "settings": {
             "n_latent": sorted({r["n_latent"] for r in runs}),
             "loss": list(dict.fromkeys(r["loss"] for r in runs)),
-            "loss_scored_by": {"mse": "mse_all", "nonzero_mse": "mse_nonzero"},
+            "loss_scored_by": {
+                r["loss"]: "mse_nonzero" if r["loss"] == "nonzero_mse" else "mse_all"
+                for r in runs
+            },
             "seeds": seeds,
         },
         "original": {
@@ -98,6 +109,9 @@ def summary(runs, *, seeds=1, labels=3, pca_held_out=0.75):
                 scores["ari"] = scores["nmi"] = None
         for r in found["runs"]:
             r["reconstruction"]["label_silhouette"] = None
+    same = {"kmeans": np.repeat([0, 1], 20), "leiden": np.repeat([0, 1], 20)}
+    found["groups"] = group_runs(runs, {r["run"]: same for r in runs} | (clusters or {}))
+    found["chance"] = {"n_permutations": 999 if labels else None}
     return found
 
 
@@ -313,9 +327,13 @@ def test_a_loss_without_entries_among_the_training_cells_is_left_out():
 
 
 def test_the_spread_over_seeds_and_the_chance_of_a_false_alarm_are_stated():
-    answer = conclude(summary(seeds(0.8, 0.9, n_latent=10), seeds=2))[SURE]["answer"]
-    assert "by chance in 33\u00a0% of cases" in answer  # 2 of the 6 orders of 2 and 2 values
-    assert "ranges over 12\u00a0% of its mean for mse" in answer  # .1 / .85
+    found = conclude(summary(seeds(0.8, 0.9, n_latent=10), seeds=2))[SURE]
+    # 2 of the 6 orders of 2 and 2 values
+    assert "by chance in 33\u00a0% of cases" in found["answer"]
+    assert found["evidence"]["relative_range_mse_all"]["mse"] == pytest.approx(0.1 / 0.85)
+    # t is 12.7 with one degree of freedom: 12.7 · .0707 / √2
+    assert "MSE over all entries is 0.850 ±\u00a00.635 for mse" in found["answer"]
+    assert "ARI of k-means with the labels 0.850 ±\u00a00.635 for mse" in found["answer"]
 
 
 def seeds(*values, n_latent):
@@ -343,7 +361,7 @@ def test_where_seeds_overlap_no_difference_is_found():
 def test_one_seed_is_said_to_be_one_seed():
     assert short(summary(BETTER_WHEN_WIDE), SURE) == "One seed cannot tell."
     runs = seeds(0.8, 0.9, n_latent=10)
-    assert "trained 2 times" in short(summary(runs, seeds=2), SURE)
+    assert "trained 2 times" in conclude(summary(runs, seeds=2))[SURE]["answer"]
 
 
 def test_what_was_not_trained_is_not_concluded_on():
@@ -389,6 +407,134 @@ def test_every_answer_reads_as_sentences():
             assert item["question"].endswith("?")
             assert item["answer"].endswith(".")
             assert not re.search(r"\s{2,}|\.\.|None|nan|\{|\}", item["answer"])
+
+
+# --- seeds and chance --------------------------------------------------------------------
+
+
+def partition(kind, seed):
+    same = np.repeat([0, 1], 20)
+    return same if kind == "same" else np.random.default_rng(seed).permutation(same)
+
+
+@pytest.mark.parametrize(
+    ("kmeans", "leiden", "sentence"),
+    [
+        ("same", "same", "k-means on mse_10 gives the same clusters from seed to seed "
+         "(ARI 1.000 between runs, 3 pairs), and so does Leiden (1.000)."),
+        ("same", "other", "k-means on mse_10 gives the same clusters from seed to seed "
+         "(ARI 1.000 between runs, 3 pairs), Leiden different clusters ("),
+        ("other", "same", "k-means on mse_10 gives different clusters from seed to seed"),
+    ],
+)  # fmt: skip
+def test_stability_follows_from_the_clusters_of_the_seeds(kmeans, leiden, sentence):
+    runs = seeds(0.80, 0.82, 0.84, n_latent=10)
+    clusters = {
+        r["run"]: {"kmeans": partition(kmeans, i), "leiden": partition(leiden, i)}
+        for i, r in enumerate(runs)
+    }
+    assert short(summary(runs, seeds=3, clusters=clusters), SURE).startswith(sentence)
+
+
+def test_the_least_stable_network_is_named():
+    runs = seeds(0.80, 0.82, n_latent=10) + seeds(0.60, 0.62, n_latent=50)
+    same, other = partition("same", 0), partition("other", 1)
+    clusters = {r["run"]: {"kmeans": same, "leiden": same} for r in runs}
+    assert (
+        "Least alike" not in conclude(summary(runs, seeds=2, clusters=clusters))[SURE]["answer"]
+    )
+    clusters["mse_50_seed1"] = {"kmeans": same, "leiden": other}
+    found = conclude(summary(runs, seeds=2, clusters=clusters))[SURE]
+    assert "Least alike between seeds are the clusters of Leiden on mse_50" in found["answer"]
+    assert found["evidence"]["stability"]["mse_50"]["leiden"]["ari_mean"] < 0.5
+
+
+def test_clusters_are_held_against_shuffled_labels():
+    found = summary(copy.deepcopy(BETTER_WHEN_WIDE))
+    answer = conclude(found)[SURE]["answer"]
+    assert "agrees with the labels better than chance would" in answer
+    assert (
+        "with the labels shuffled 999 times, 95\u00a0% of the ARIs stay below 0.012" in answer
+    )
+    found["runs"][1]["clustering"]["leiden"]["permutation"]["ari"]["p"] = 0.3
+    answer = conclude(found)[SURE]["answer"]
+    assert "the ARI of 1 of the 8 clusterings of latent vectors is not above chance" in answer
+    assert "Leiden on mse_50_seed0 (p\u00a0=\u00a00.300)" in answer
+
+
+@pytest.mark.parametrize("labels", [None, 1])
+def test_where_labels_cannot_tell_nothing_is_said_of_chance(labels):
+    found = summary(copy.deepcopy(BETTER_WHEN_WIDE), labels=labels)
+    assert "shuffled" not in conclude(found)[SURE]["answer"]
+
+
+# --- any losses --------------------------------------------------------------------------
+
+
+def of_losses(**errors):
+    """Make one run a loss; give its mse, log-likelihood and ARI."""
+    found = summary(
+        [
+            run(loss, 10, mse=mse, held_out=mse, nonzero=mse, zero=mse, ari=ari,
+                log_likelihood_validation=likelihood)
+            for loss, (mse, likelihood, ari) in errors.items()
+        ]
+    )  # fmt: skip
+    return conclude(found)[LOSS]
+
+
+def test_each_loss_is_named_for_what_it_does_best():
+    found = of_losses(mse=(0.5, -0.9, 0.5), nb=(0.7, -0.4, 0.6), zinb=(0.8, -0.6, 0.9))
+    assert found["short"] == (
+        "In this one run, mse has the lowest held-out MSE; nb has the highest held-out "
+        "log-likelihood; zinb has the best k-means clusters and the best Leiden clusters."
+    )
+    assert "Lowest MSE over all entries of held-out cells: 0.500 with mse." in found["answer"]
+    assert "(Poisson, nats an entry): −0.400 with nb." in found["answer"]
+    assert "nb against mse: MSE +40.0\u00a0%, log-likelihood +0.5, " in found["answer"]
+    best = found["evidence"]["best"]
+    assert {key: item["loss"] for key, item in best.items()} == {
+        "mse_all_validation": "mse",
+        "log_likelihood_validation": "nb",
+        "kmeans_ari": "zinb",
+        "leiden_ari": "zinb",
+    }
+
+
+def test_losses_that_cannot_be_told_apart_share_their_place():
+    found = of_losses(mse=(0.5, -0.4, 0.5), nb=(0.501, -0.4, 0.6), zinb=(0.8, -0.4, 0.6))
+    assert "mse and nb share the lowest held-out MSE;" in found["short"]
+    assert "nb and zinb share the best k-means clusters" in found["short"]
+    assert "all losses share the highest held-out log-likelihood" in found["short"]
+    assert "0.500 with mse; no difference was found to nb." in found["answer"]
+    assert "no difference in log-likelihood and silhouette of the labels." in found["answer"]
+
+
+def test_without_raw_counts_losses_are_not_ranked_by_likelihood():
+    found = of_losses(mse=(0.5, None, 0.5), gaussian=(0.7, None, 0.6))
+    assert "likelihood" not in found["answer"]
+    assert "gaussian against mse: MSE +40.0\u00a0%" in found["answer"]
+
+
+def test_many_losses_get_short_sentences_and_keep_those_on_the_zeros():
+    names = ("mse", "nonzero_mse", "gaussian", "poisson", "nb", "nb_gene_cell", "zinb")
+    runs = [
+        run(loss, n, mse=0.5 + 0.1 * i, held_out=0.5 + 0.1 * i, nonzero=0.6, zero=0.4,
+            ari=0.5, log_likelihood_validation=-0.5)
+        for i, loss in enumerate(names)
+        for n in (10, 50)
+    ]  # fmt: skip
+    found = conclude(summary(runs))
+    for item in found:
+        for sentence in item["answer"].split(". "):
+            assert len(sentence) < 420, sentence
+    assert "Against mse, nonzero_mse describes the expressed" in found[LOSS]["answer"]
+    assert "Where a gene reads zero, the nonzero_mse network" in found[LOSS]["answer"]
+    for loss in names[2:]:
+        assert (
+            f"With {loss}, the MSE over all entries of held-out cells" in found[SIZE]["answer"]
+        )
+        assert f"{loss} against mse: " in found[LOSS]["answer"]
 
 
 # --- contrasts ---------------------------------------------------------------------------
@@ -440,7 +586,27 @@ def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("shown", "half_width", "text"),
+    [
+        (number(0.7421), 0.00312, "±\u00a00.003"),
+        (number(14.58), 0.3, "±\u00a00.3"),
+        (number(1234.5), 12.6, "±\u00a013"),
+        (number(-0.4312), 0.02, "±\u00a00.020"),
+        (number(1.5e-7), 2e-9, "±\u00a02e-09"),
+        (score(0.94), 0.0312, "±\u00a00.031"),
+        (percent(0.123), 0.021, "±\u00a02"),
+        (percent(0.0467), 0.0021, "±\u00a00.2"),
+        (score(0.94), None, ""),
+    ],
+)
+def test_half_an_interval_has_the_decimals_of_its_mean(shown, half_width, text):
+    assert plus_minus(shown, half_width) == text
+
+
 def test_shares_and_scores_are_written_for_readers():
+    assert score(-0.0001) == "0.000"
+    assert number(-0.4312) == "−0.431"
     assert percent(0.1234) == "12\u00a0%"
     assert percent(0.0467) == "4.7\u00a0%"
     assert score(-0.0312) == "−0.031"

@@ -8,7 +8,10 @@ from scipy.spatial.distance import pdist
 
 from cellglass import encode as module
 from cellglass.batches import SparseRows, on_device
+from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
+
+MSE = LOSSES["mse"]
 
 
 def make(n_cells, n_genes, *, n_layers=1, n_hidden=8):
@@ -27,7 +30,7 @@ def test_chunks_give_what_the_network_gives_on_all_cells(n_cells, monkeypatch):
         module.encode(network, rows), network.encode(X), rtol=1e-5, atol=1e-6
     )
     np.testing.assert_allclose(
-        module.reconstruct(network, rows), network(X), rtol=1e-5, atol=1e-6
+        module.reconstruct(network, rows, MSE), network(X).eta, rtol=1e-5, atol=1e-6
     )
 
 
@@ -37,7 +40,7 @@ def test_decoding_in_chunks_gives_what_the_network_gives_on_all_cells(n_cells, m
     network, X = make(n_cells, 12)
     Z = np.asarray(network.encode(X))
     np.testing.assert_allclose(
-        module.decode(network, Z), network.decode(Z), rtol=1e-5, atol=1e-6
+        module.decode(network, Z, MSE), network.decode(Z).eta, rtol=1e-5, atol=1e-6
     )
 
 
@@ -52,12 +55,12 @@ WIDTHS = [
 def test_a_cell_gives_the_same_bits_whatever_cells_stand_around_it(n_genes, n_hidden, n_layers):
     n_cells = module.CHUNK + 90
     network, X = make(n_cells, n_genes, n_layers=n_layers, n_hidden=n_hidden)
-    Z, X_hat = module.encode(network, X), module.reconstruct(network, X)
+    Z, X_hat = module.encode(network, X), module.reconstruct(network, X, MSE)
     order = np.random.default_rng(1).permutation(n_cells)
     for cells in (order, order[:1], order[:7], order[: module.CHUNK], order[-1:].repeat(600)):
         np.testing.assert_array_equal(module.encode(network, X[cells]), Z[cells])
-        np.testing.assert_array_equal(module.reconstruct(network, X[cells]), X_hat[cells])
-        np.testing.assert_array_equal(module.decode(network, Z[cells]), X_hat[cells])
+        np.testing.assert_array_equal(module.reconstruct(network, X[cells], MSE), X_hat[cells])
+        np.testing.assert_array_equal(module.decode(network, Z[cells], MSE), X_hat[cells])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e-40], ids=str)
@@ -73,10 +76,10 @@ def test_values_of_other_cells_do_not_reach_a_cell(value):
 def test_dense_and_sparse_rows_and_arrays_give_the_same_bits(n_cells):
     network, X = make(n_cells, 90)
     X[X < 1] = 0
-    Z, X_hat = module.encode(network, X), module.reconstruct(network, X)
+    Z, X_hat = module.encode(network, X), module.reconstruct(network, X, MSE)
     for rows in (on_device(X), SparseRows.from_csr(sparse.csr_matrix(X))):
         np.testing.assert_array_equal(module.encode(network, rows), Z)
-        np.testing.assert_array_equal(module.reconstruct(network, rows), X_hat)
+        np.testing.assert_array_equal(module.reconstruct(network, rows, MSE), X_hat)
 
 
 def test_one_program_serves_any_number_of_cells():
@@ -101,7 +104,7 @@ def test_one_program_serves_any_number_of_cells():
 def test_coordinates_keep_all_distances_between_reconstructions(n_genes, n_layers):
     network, X = make(25, n_genes, n_layers=n_layers)
     rows = on_device(X)
-    coordinates = module.reconstruction_coordinates(network, rows)
+    coordinates = module.reconstruction_coordinates(network, rows, MSE)
     assert coordinates.shape[1] == min(n_genes, 8 if n_layers else 3)
-    distances = pdist(module.reconstruct(network, rows))
+    distances = pdist(module.reconstruct(network, rows, MSE))
     np.testing.assert_allclose(pdist(coordinates), distances, rtol=1e-4)

@@ -1,10 +1,13 @@
 """The output folder: what is in it, what the page says, and what is never lost."""
 
 import base64
+import copy
 import csv
+import importlib
 import io
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,13 +15,15 @@ import anndata
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import cellglass as cg
+from cellglass.cli import app
 from cellglass.report import write
 from cellglass.report.colors import class_styles
 from cellglass.report.figures import classes_of, draw
 from cellglass.report.render import command, python_call, render
-from cellglass.report.write import CONTENT
+from cellglass.report.write import REPORT
 from conftest import HOSTILE
 
 
@@ -45,7 +50,7 @@ RUNS = [f"{loss}_{n}_seed0" for loss in ("mse", "nonzero_mse") for n in (2, 3)]
 
 
 def test_the_folder_holds_just_what_is_promised(folder):
-    assert sorted(p.name for p in folder.iterdir()) == sorted(CONTENT)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(REPORT.content)
     assert sorted(p.stem for p in (folder / "models").iterdir()) == sorted(RUNS)
     kinds = ["pca_reconstruction", "tsne_reconstruction", "pca_latent", "tsne_latent", "loss"]
     names = {f"{kind}_{run}" for kind in kinds for run in RUNS}
@@ -219,6 +224,24 @@ def test_the_page_says_what_was_made_of_the_input_and_how_to_override_it(page):
     assert "--input counts" in page
 
 
+def test_one_seed_is_said_to_tell_nothing_of_repetition(page):
+    assert "Every network was trained once." in page
+    assert page.count("--seeds 5") >= 3  # beside errors and clusters, and in the conclusions
+    assert "±" not in page
+
+
+def test_scores_have_a_row_a_loss_and_size_with_the_numbers_of_the_results(folder, results):
+    with (folder / "scores.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["loss"], row["n_latent"]) for row in rows] == [
+        (loss, str(n)) for loss in ("mse", "nonzero_mse") for n in (2, 3)
+    ]
+    for row, group in zip(rows, results["groups"], strict=True):
+        errors = group["scores"]["reconstruction"]
+        assert float(row["reconstruction_mse_zero_mean"]) == errors["mse_zero"]["mean"]
+        assert row["reconstruction_mse_zero_low"] == ""  # of one seed
+
+
 def test_counts_are_normalised_and_the_page_says_so(small, tmp_path):
     comparison = cg.compare(
         small.layers["counts"], n_latent=2, n_hidden=4, max_epochs=1, loss="mse"
@@ -235,6 +258,25 @@ def test_the_command_on_the_page_repeats_the_settings(small_comparison):
     assert "--max-epochs 3" in text
     assert "'<b>.npy' --labels 'l & l.txt'" in text
     compile(python_call(small_comparison.summary), "call", "exec")
+
+
+def test_the_command_on_the_page_is_read_back_as_the_same_settings(small_comparison):
+    summary = copy.deepcopy(small_comparison.summary)
+    chosen = {"dropout_rate": 0.2, "input_noise": 0.1, "weight_decay": 0.01,
+              "kl_warmup_epochs": 3, "variational": True, "patience": 5}  # fmt: skip
+    summary["settings"] |= chosen
+    heard = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            importlib.import_module("cellglass.cli.comparing"), "_compare",
+            lambda read, output, settings, **more: heard.update(settings),
+        )  # fmt: skip
+        words = shlex.split(command(summary))[1:]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert heard == {name: summary["settings"][name] for name in heard}
+    assert chosen.items() <= heard.items()
+    call = python_call(summary)
+    assert all(f"    {name}={value!r},\n" in call for name, value in chosen.items())
 
 
 # --- figures -----------------------------------------------------------------------------
@@ -294,7 +336,7 @@ def test_data_without_any_variation_go_all_the_way(tmp_path):
 def test_a_run_is_trained_with_the_loss_it_is_named_after(small, small_comparison):
     for run in small_comparison.runs:
         cells = small_comparison.is_validation
-        y, y_hat = small.X[cells], np.asarray(run.training.network(small.X[cells]))
+        y, y_hat = small.X[cells], np.asarray(run.training.network(small.X[cells]).eta)
         mask = y != 0 if run.settings.loss == "nonzero_mse" else np.ones_like(y)
         expected = np.square(y - y_hat * mask).sum() / mask.sum()
         assert run.training.loss_validation[-1] == pytest.approx(expected, rel=1e-4)
@@ -358,7 +400,7 @@ def test_overwriting_replaces_a_report_and_keeps_other_files(
 
 
 def write_stub(comparison, folder, progress):
-    for name in CONTENT:
+    for name in REPORT.content:
         if "." in name:
             (folder / name).write_text("new")
         else:

@@ -80,9 +80,9 @@ class Watched(eqx.Module):
 
     rows: Rows
 
-    def take(self, cells):
+    def batch(self, cells):
         jax.debug.callback(lambda c: TAKEN.append(np.asarray(c).tolist()), cells)
-        return self.rows.take(cells)
+        return self.rows.batch(cells)
 
 
 @pytest.fixture(scope="module")
@@ -239,12 +239,21 @@ def test_early_stopping_restores_the_best_epoch_and_stops_when_patience_is_over(
     assert eqx.tree_equal(done.network, again.network)
 
 
-def test_patience_that_is_never_over_still_restores_the_best_epoch():
-    done = fit(matrix(), max_epochs=40, learning_rate=0.3, patience=40)
+@pytest.mark.parametrize("patience", [40, None])
+def test_without_a_stop_too_the_best_epoch_is_restored(patience):
+    done = fit(matrix(), max_epochs=40, learning_rate=0.3, patience=patience)
     assert len(done.loss_train) == 40
     assert done.best_epoch == np.argmin(done.loss_validation) + 1 < 40
     again = fit(matrix(), max_epochs=done.best_epoch, learning_rate=0.3)
     assert eqx.tree_equal(done.network, again.network)
+
+
+def test_without_held_out_cells_the_last_epoch_is_kept():
+    ends = []
+    done = fit(matrix(), held_out=np.arange(0), max_epochs=4, learning_rate=0.3,
+               callbacks=[lambda epoch: ends.append(epoch.network)])  # fmt: skip
+    assert done.best_epoch is None
+    assert eqx.tree_equal(done.network, ends[-1])
 
 
 def test_a_decrease_of_less_than_min_delta_does_not_count():

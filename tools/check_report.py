@@ -62,7 +62,7 @@ SCHEMA = {
 
 def check_files(folder: Path, runs: Sequence[str]) -> Iterator[str]:
     """Demand every file of a report, with something in it."""
-    names = ["report.html", "metrics.csv", "embedding.h5ad"]
+    names = ["report.html", "metrics.csv", "scores.csv", "embedding.h5ad"]
     figures = [f"{figure}_{run}" for run in runs for figure in RUN_FIGURES]
     for figure in [*figures, "mse_by_latent"]:
         names += [f"figures/{figure}.png", f"figures/{figure}.svg"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +14,45 @@ DENSE_BUDGET_BYTES = 2 * 1024**3
 """A sparse matrix is made dense on the device if the dense one fits in this."""
 
 
+class Batch(NamedTuple):
+    """Some cells, as training passes them.
+
+    Attributes
+    ----------
+    x
+        What the network sees: log-normalised values, shape (n_cells, n_genes).
+    y
+        What it is to give back, same shape: the same values, except where some are hidden
+        from the network.
+    size_factors
+        Counts of every cell over the total that it was scaled to, shape (n_cells,); None
+        where the matrix was not raw counts.
+    visible
+        True for entries that the loss may see, shape (n_cells, n_genes); None: all.
+    """
+
+    x: Array
+    y: Array
+    size_factors: Array | None = None
+    visible: Array | None = None
+
+    @property
+    def counts(self) -> Array:
+        """Raw counts, shape (n_cells, n_genes).
+
+        They are whole numbers, and y = log(1 + counts / size factor) keeps 24 bits: up to
+        about a million rounding gives them back exactly, and no second matrix is held.
+        """
+        return jnp.round(jnp.expm1(self.y) * self.depth)
+
+    @property
+    def depth(self) -> Array:
+        """Size factors as a column, (n_cells, 1)."""
+        if self.size_factors is None:
+            raise TypeError("These cells have no size factors: they were not raw counts.")
+        return self.size_factors[:, None]
+
+
 class Rows(Protocol):
     """A cells × genes matrix on the device that hands out dense batches."""
 
@@ -21,14 +60,28 @@ class Rows(Protocol):
     def shape(self) -> tuple[int, int]:
         """Number of cells, number of genes."""
 
+    @property
+    def size_factors(self) -> Array | None:
+        """Of all cells, shape (n_cells,); None where the matrix was not raw counts."""
+
     def take(self, cells: Array) -> Array:
         """Rows ``cells`` (shape (B,), integers) as a dense array (B, n_genes)."""
+
+    def batch(self, cells: Array) -> Batch:
+        """Rows ``cells`` with all that training needs."""
+
+
+def _plain_batch(rows: Rows, cells: Array) -> Batch:
+    """Hand out cells whose network sees what it is to give back."""
+    x, known = rows.take(cells), rows.size_factors
+    return Batch(x, x, None if known is None else known[cells])
 
 
 class DenseRows(eqx.Module):
     """A dense matrix, shape (n_cells, n_genes), float32."""
 
     values: Array
+    size_factors: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,6 +92,10 @@ class DenseRows(eqx.Module):
     def take(self, cells: Array) -> Array:
         """Gather rows."""
         return self.values[cells]
+
+    def batch(self, cells: Array) -> Batch:
+        """Rows ``cells`` with all that training needs."""
+        return _plain_batch(self, cells)
 
 
 class SparseRows(eqx.Module):
@@ -51,9 +108,10 @@ class SparseRows(eqx.Module):
     genes: Array  # (n_cells, longest) integers
     values: Array  # (n_cells, longest) float32
     n_genes: int = eqx.field(static=True)
+    size_factors: Array | None = None
 
     @classmethod
-    def from_csr(cls, X: sparse.csr_matrix) -> SparseRows:
+    def from_csr(cls, X: sparse.csr_matrix, size_factors: Array | None = None) -> SparseRows:
         """Lay out a CSR matrix of shape (n_cells, n_genes)."""
         n_cells, n_genes = X.shape
         lengths = np.diff(X.indptr)
@@ -64,7 +122,7 @@ class SparseRows(eqx.Module):
         values = np.zeros((n_cells, longest), np.float32)
         genes[cell, slot] = X.indices
         values[cell, slot] = X.data
-        return cls(jnp.asarray(genes), jnp.asarray(values), n_genes)
+        return cls(jnp.asarray(genes), jnp.asarray(values), n_genes, size_factors)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,9 +135,50 @@ class SparseRows(eqx.Module):
         row = jnp.arange(cells.shape[0])[:, None]
         return batch.at[row, self.genes[cells]].set(self.values[cells], mode="drop")
 
+    def batch(self, cells: Array) -> Batch:
+        """Rows ``cells`` with all that training needs."""
+        return _plain_batch(self, cells)
+
+
+class MaskedRows(eqx.Module):
+    """A dense matrix of which some entries are hidden, from the network and from the loss.
+
+    The network sees the mean of the gene's visible entries in their place.
+    """
+
+    values: Array  # (n_cells, n_genes) float32
+    hidden: Array  # (n_cells, n_genes) bool
+    fill: Array  # (n_genes,) float32
+    size_factors: Array | None = None
+
+    @classmethod
+    def hiding(cls, X: np.ndarray, hidden: np.ndarray) -> MaskedRows:
+        """Hide entries of a matrix of log-normalised values, shape (n_cells, n_genes)."""
+        means = X.mean(axis=0, where=~hidden, dtype=np.float64)
+        return cls(
+            jnp.asarray(X, jnp.float32), jnp.asarray(hidden), jnp.asarray(means, jnp.float32)
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of cells, number of genes."""
+        n_cells, n_genes = self.values.shape
+        return n_cells, n_genes
+
+    def take(self, cells: Array) -> Array:
+        """Gather rows as the network sees them."""
+        return jnp.where(self.hidden[cells], self.fill, self.values[cells])
+
+    def batch(self, cells: Array) -> Batch:
+        """Rows ``cells`` with all that training needs."""
+        return Batch(self.take(cells), self.values[cells], None, ~self.hidden[cells])
+
 
 def on_device(
-    X: np.ndarray | sparse.csr_matrix, *, dense_budget_bytes: int = DENSE_BUDGET_BYTES
+    X: np.ndarray | sparse.csr_matrix,
+    size_factors: np.ndarray | None = None,
+    *,
+    dense_budget_bytes: int = DENSE_BUDGET_BYTES,
 ) -> Rows:
     """Put a matrix on the device in the form that trains fastest within the budget.
 
@@ -87,12 +186,16 @@ def on_device(
     ----------
     X
         Preprocessed values, shape (n_cells, n_genes), float32; a numpy array or CSR.
+    size_factors
+        :meth:`cellglass.preprocess.Preprocessor.size_factors` of the cells, which losses
+        on counts need.
     dense_budget_bytes
         A CSR matrix whose dense form is larger stays sparse. Training and encoding give
         the same numbers either way.
     """
+    known = None if size_factors is None else jnp.asarray(size_factors, jnp.float32)
     if isinstance(X, np.ndarray):
-        return DenseRows(jnp.asarray(X, jnp.float32))
+        return DenseRows(jnp.asarray(X, jnp.float32), known)
     if X.shape[0] * X.shape[1] * 4 <= dense_budget_bytes:
-        return DenseRows(jnp.asarray(X.toarray(), jnp.float32))
-    return SparseRows.from_csr(X)
+        return DenseRows(jnp.asarray(X.toarray(), jnp.float32), known)
+    return SparseRows.from_csr(X, known)

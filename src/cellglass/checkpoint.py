@@ -20,7 +20,7 @@ from cellglass.outputs import write_whole
 from cellglass.tensor_file import pack, unpack
 
 if TYPE_CHECKING:
-    from cellglass.train import Progress
+    from cellglass.training_progress import Progress
 
 FORMAT_VERSION = 1
 KIND = "checkpoint"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,10 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.batches import Rows, on_device
-from cellglass.callbacks import Callback, Epoch
+from cellglass.callbacks import Callback
 from cellglass.checkpoint import Checkpoints, make_checkpoints
 from cellglass.checks import (
     ConstantGenes,
-    check_array,
     check_callbacks,
     check_losses,
     check_matrix,
@@ -31,33 +30,37 @@ from cellglass.cluster import leiden
 from cellglass.encode import encode, reconstruct, reconstruction_coordinates
 from cellglass.errors import TrainingError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.expectation import least_rates, poisson_log_likelihoods
 from cellglass.fit import (
+    check_losses_suit,
     dense_if_small,
     digest,
     last_good_kept,
     model_of,
     split_cells,
-    train_network,
+    train_seeds,
 )
 from cellglass.genes import collect_gene_ids
+from cellglass.given import as_anndata, as_tuple
 from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
-from cellglass.matrices import to_csr
 from cellglass.metrics import fraction_zero, mean_at_zeros, squared_errors, total_variance
+from cellglass.model import Model
 from cellglass.neighbors import nearest_neighbors
 from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.read import SOURCE_KEY
 from cellglass.settings import ModelSettings, TrainingSettings
-from cellglass.train import Training
+from cellglass.stages import Epochs, Progress, Stage, silent
+from cellglass.training_progress import Training
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(stage, done, total)`` whenever some of a stage is done."""
+Likelihoods = Callable[[np.ndarray], np.ndarray | None]
+"""From a reconstruction, shape (n_cells, n_genes), to a number for every cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,11 @@ class Settings(TrainingSettings):
             ModelSettings(n_latent=n_latent, loss=loss, seed=seed, **shared)
             for loss, n_latent, seed in product(self.loss, self.n_latent, range(self.seeds))
         ]
+
+    def by_seed(self) -> list[tuple[ModelSettings, ...]]:
+        """List the trainings in groups that differ in their seeds alone."""
+        runs = self.of_runs()
+        return [tuple(runs[i : i + self.seeds]) for i in range(0, len(runs), self.seeds)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -202,6 +210,11 @@ def compare(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     validation_fraction: float = 0.1,
+    dropout_rate: float = 0.0,
+    input_noise: float = 0.0,
+    weight_decay: float = 0.0,
+    variational: bool = False,
+    kl_warmup_epochs: int = 10,
     n_clusters: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
@@ -249,6 +262,23 @@ def compare(
         Of Adam.
     validation_fraction
         Share of cells that are never trained on, in [0, 0.9]; at least one cell unless 0.
+        The weights that are kept are those of the epoch of their lowest loss, and without
+        such cells those of the last epoch.
+    dropout_rate
+        Share of hidden values that each cell loses in every step of the training, in
+        [0, 1).
+    input_noise
+        Standard deviation of the Gaussian noise that is added to the log-normalised values
+        before the encoder sees them, in training only (denoising autoencoder).
+    weight_decay
+        Share, over the learning rate, by which every step shrinks all weights but not the
+        biases (decoupled weight decay).
+    variational
+        Whether latent vectors are drawn from a Gaussian distribution by cell, whose
+        divergence from the standard normal one is added to the loss of the cell. What a
+        trained model gives for a cell is then the distribution's mean.
+    kl_warmup_epochs
+        Epochs over which the weight of that divergence grows from 0 to 1.
     n_clusters
         Number of clusters for k-means. Default: the number of classes among the labels,
         and without labels the number of clusters Leiden finds on the PCA of the original.
@@ -262,8 +292,7 @@ def compare(
         are Optax's, or a function of the step, from 0, that gives the learning rate.
     patience, min_delta
         Early stopping: a training ends when the loss of its held-out cells has not become
-        lower by more than ``min_delta`` for ``patience`` epochs, and the weights of the
-        best epoch are restored. None: no early stopping.
+        lower by more than ``min_delta`` for ``patience`` epochs. None: no early stopping.
     callbacks
         Called after every epoch of every run with a :class:`cellglass.callbacks.Epoch`; a
         run ends when one returns True.
@@ -289,17 +318,20 @@ def compare(
     TrainingError
         If a loss is no longer finite.
     """
-    progress = progress or _silent
+    progress = progress or silent
     settings = Settings(
-        n_latent=_as_tuple(n_latent), loss=_as_tuple(loss), seeds=seeds, n_hidden=n_hidden,
+        n_latent=as_tuple(n_latent), loss=as_tuple(loss), seeds=seeds, n_hidden=n_hidden,
         n_layers=n_layers, max_epochs=max_epochs, batch_size=batch_size,
         learning_rate=learning_rate, schedule=schedule, patience=patience,
         min_delta=min_delta, validation_fraction=validation_fraction,
+        dropout_rate=dropout_rate, input_noise=input_noise,
+        weight_decay=weight_decay, variational=variational,
+        kl_warmup_epochs=kl_warmup_epochs,
         n_clusters=n_clusters, input=input, random_state=random_state,
     )  # fmt: skip
     called = check_callbacks(callbacks)
     kept = make_checkpoints(checkpoints, checkpoint_every, resume=resume)
-    adata = _as_anndata(data)
+    adata = as_anndata(data)
     check_matrix(adata.X, name="the matrix")
     check_names(adata.obs_names, what="the names of cells")
     settings.check_for(*adata.shape)
@@ -310,11 +342,15 @@ def compare(
         labels = "label"
     classes = None if labels is None else labels_of(adata, labels)
     preprocessor = Preprocessor.fit(adata.X, input=input)
+    check_losses_suit(
+        settings.loss, adata.X, preprocessor, name="the matrix",
+        gene_names=list(adata.var_names),
+    )  # fmt: skip
     X = dense_if_small(preprocessor.transform(adata.X))
     is_validation = split_cells(len(adata), validation_fraction, random_state)
 
     n_runs = len(settings.of_runs())
-    stage = _Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
+    stage = Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
     original_maps = project(X, random_state=random_state)
     neighbors = nearest_neighbors(X)
     k, k_from = _choose_n_clusters(settings, classes, X)
@@ -325,31 +361,45 @@ def compare(
     original = judge(X, reference, neighbors=neighbors)
     spread = total_variance(X)
     stage.advance()
+    size_factors = preprocessor.size_factors(adata.X)
+    likelihoods = _likelihoods_on(X, size_factors, ~is_validation)
     baselines = []
     for size in settings.n_latent:
-        baselines.append(_evaluate_pca(X, size, is_validation, reference))
+        baselines.append(_evaluate_pca(X, size, is_validation, reference, likelihoods))
         stage.advance()
-    rows = on_device(X)
-    epochs = _Epochs(progress, n_runs, max_epochs)
+    rows = on_device(X, size_factors)
+    epochs = Epochs(progress, n_runs, max_epochs)
     runs = []
     genes, gene_ids = tuple(adata.var_names), collect_gene_ids(adata)
     data_digest = digest(adata.X, genes, gene_ids)
     if kept is not None:
         kept.begin({**settings.to_dict(), "data": data_digest})
-    with nullcontext() if kept is None else kept.kept_on_failure():
-        for run in settings.of_runs():
-            make = partial(
-                model_of, settings=run, preprocessor=preprocessor, genes=genes,
-                gene_ids=gene_ids, data=data_digest,
+    settings_of = {run.run: run for run in settings.of_runs()}
+
+    def make(training: Training, run: str) -> Model:
+        return model_of(
+            training, settings_of[run], preprocessor, genes=genes, gene_ids=gene_ids,
+            data=data_digest,
+        )  # fmt: skip
+
+    with (
+        nullcontext() if kept is None else kept.kept_on_failure(),
+        last_good_kept(kept, make),
+    ):
+        for group in settings.by_seed():
+            trainings = train_seeds(
+                rows, is_validation, group, data=data_digest,
+                callbacks=(*called, epochs), checkpoints=kept,
             )  # fmt: skip
-            with last_good_kept(kept, run.run, make):
-                training = train_network(
-                    rows, is_validation, run, data=data_digest,
-                    callbacks=(*called, epochs), checkpoints=kept,
+            for run, training in zip(group, trainings, strict=True):
+                epochs.finish_run(run.run)
+                runs.append(
+                    _evaluate_run(
+                        X, rows, run, training, reference, original_maps, spread,
+                        likelihoods,
+                    )
                 )  # fmt: skip
-            epochs.finish_run()
-            runs.append(_evaluate_run(X, rows, run, training, reference, original_maps, spread))
-            stage.advance()
+                stage.advance()
     return Comparison(
         settings=settings, preprocessor=preprocessor,
         data=data_digest, source=source, cell_names=tuple(adata.obs_names),
@@ -369,9 +419,11 @@ def _evaluate_run(
     reference: Reference,
     original_maps: Maps,
     spread: float,
+    likelihoods: Likelihoods,
 ) -> Evaluation:
     Z = encode(training.network, rows)
-    X_hat = reconstruct(training.network, rows)
+    loss = LOSSES[settings.loss]
+    X_hat = reconstruct(training.network, rows, loss)
     errors = squared_errors(X, X_hat)
     if not np.isfinite(errors.mse_all or 0.0):
         raise TrainingError(
@@ -379,12 +431,13 @@ def _evaluate_run(
             f"its loss is. Try a lower learning rate than {settings.learning_rate:g}.",
             training,
         )
-    coordinates = reconstruction_coordinates(training.network, rows)
+    coordinates = reconstruction_coordinates(training.network, rows, loss)
     random_state = settings.random_state
     return Evaluation(
         settings=settings,
         training=training,
         errors=errors,
+        log_likelihoods=likelihoods(X_hat),
         latent_vectors=Z,
         latent=judge(Z, reference),
         reconstruction=judge(coordinates, reference, find_clusters=False),
@@ -402,16 +455,31 @@ def _evaluate_pca(
     n_components: int,
     is_validation: np.ndarray,
     reference: Reference,
+    likelihoods: Likelihoods,
 ) -> Baseline:
     """PCA fitted to the training cells alone, applied to all."""
     pca = fit_pca(X[~is_validation], n_components, random_state=reference.random_state)
     scores = pca.transform(X)
+    X_hat = pca.inverse_transform(scores)
     return Baseline(
         n_components=n_components,
         scores=scores.astype(np.float32),
-        errors=squared_errors(X, pca.inverse_transform(scores)),
+        errors=squared_errors(X, X_hat),
+        log_likelihoods=likelihoods(X_hat),
         space=judge(scores, reference),
     )
+
+
+def _likelihoods_on(
+    X: np.ndarray | sparse.csr_matrix,
+    size_factors: np.ndarray | None,
+    is_train: np.ndarray,
+) -> Likelihoods:
+    """From a reconstruction to the log-likelihoods of every cell; None without counts."""
+    if size_factors is None:
+        return lambda X_hat: None
+    least = least_rates(X, size_factors, is_train)
+    return lambda X_hat: poisson_log_likelihoods(X, X_hat, size_factors, least)
 
 
 def _choose_n_clusters(
@@ -425,58 +493,3 @@ def _choose_n_clusters(
     neighbors = nearest_neighbors(pca.transform(X))
     clusters = leiden(neighbors, random_state=settings.random_state)
     return int(clusters.max()) + 1, "leiden"
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        return (value,)
-    return tuple(value)
-
-
-def _as_anndata(data: Any) -> AnnData:
-    from anndata import AnnData
-
-    if isinstance(data, AnnData):
-        return data
-    if type(data).__name__ == "DataFrame":
-        return AnnData(data)
-    X = data if sparse.issparse(data) else np.asanyarray(data)
-    check_array(X, name="the matrix")
-    return AnnData(to_csr(X) if sparse.issparse(X) else np.asarray(X))
-
-
-class _Stage:
-    """Counts up what is done of one stage."""
-
-    def __init__(self, progress: Progress, name: str, total: int) -> None:
-        self._progress, self._name, self._total, self._done = progress, name, total, 0
-        progress(name, 0, total)
-
-    def advance(self) -> None:
-        self._done += 1
-        self._progress(self._name, self._done, self._total)
-
-
-class _Epochs:
-    """Counts up epochs of all runs; those that a run ends without count as done."""
-
-    def __init__(self, progress: Progress, n_runs: int, max_epochs: int) -> None:
-        self._progress, self._total = progress, n_runs * max_epochs
-        self._max_epochs, self._runs, self._done = max_epochs, 0, 0
-        progress("Training", 0, self._total)
-
-    def __call__(self, epoch: Epoch) -> None:
-        self._tell(self._runs * self._max_epochs + epoch.epoch)
-
-    def finish_run(self) -> None:
-        self._runs += 1
-        self._tell(self._runs * self._max_epochs)
-
-    def _tell(self, done: int) -> None:
-        if done > self._done:
-            self._done = done
-            self._progress("Training", done, self._total)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Show no progress."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from cellglass.batches import Rows
+from cellglass.losses.base import Loss
 from cellglass.network import AutoencoderNetwork
 
 CHUNK = 512
@@ -32,42 +36,48 @@ def encode(network: AutoencoderNetwork, rows: Rows | np.ndarray) -> np.ndarray:
     return _collect(_encode, network, rows, network.encoder[-1].bias.shape[0])
 
 
-def decode(network: AutoencoderNetwork, Z: np.ndarray) -> np.ndarray:
-    """Cells from latent vectors of shape (n_cells, n_latent).
+def decode(network: AutoencoderNetwork, Z: np.ndarray, loss: Loss) -> np.ndarray:
+    """Cells, on the log-normalised scale, from latent vectors (n_cells, n_latent).
 
     Returns
     -------
     numpy.ndarray
         Shape (n_cells, n_genes), float32.
     """
-    return _collect(_decode, network, Z, network.decoder[-1].bias.shape[0])
+    program = partial(_decode, loss=loss)
+    return _collect(program, network, Z, network.decoder[-1].bias.shape[0])
 
 
-def reconstruct(network: AutoencoderNetwork, rows: Rows | np.ndarray) -> np.ndarray:
-    """Reconstructions of all cells, on the scale of the input.
+def reconstruct(network: AutoencoderNetwork, rows: Rows | np.ndarray, loss: Loss) -> np.ndarray:
+    """Reconstructions of all cells, on the log-normalised scale.
 
     Returns
     -------
     numpy.ndarray
         Shape (n_cells, n_genes), float32.
     """
-    return _collect(_reconstruct, network, rows, rows.shape[1])
+    return _collect(partial(_reconstruct, loss=loss), network, rows, rows.shape[1])
 
 
-def reconstruction_coordinates(network: AutoencoderNetwork, rows: Rows) -> np.ndarray:
+def reconstruction_coordinates(
+    network: AutoencoderNetwork, rows: Rows, loss: Loss
+) -> np.ndarray:
     """Reconstructions in coordinates of the subspace that they lie in.
 
-    The last layer is linear, ŷ = hW + b, so reconstructions span no more dimensions than
-    h has. With Wᵀ = QR, the distance of ŷ and ŷ' is that of hRᵀ and h'Rᵀ, because Q keeps
-    distances: whatever depends on distances alone, such as neighbours, silhouettes,
-    principal components and t-SNE, comes out the same from n_hidden coordinates as from
-    n_genes, at a fraction of the time.
+    Where the loss takes the last layer as it is, ŷ = hW + b, reconstructions span no more
+    dimensions than h has. With Wᵀ = QR, the distance of ŷ and ŷ' is that of hRᵀ and h'Rᵀ,
+    because Q keeps distances: whatever depends on distances alone, such as neighbours,
+    silhouettes, principal components and t-SNE, comes out the same from n_hidden
+    coordinates as from n_genes, at a fraction of the time. Otherwise they are given gene by
+    gene.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n_cells, min(n_hidden, n_genes)), float32.
+        Shape (n_cells, min(n_hidden, n_genes)), or (n_cells, n_genes), float32.
     """
+    if not loss.is_linear:
+        return reconstruct(network, rows, loss)
     weight = np.asarray(network.decoder[-1].weight, np.float64)  # (n_hidden, n_genes)
     H = _collect(_last_hidden, network, rows, weight.shape[0])
     R = np.linalg.qr(weight.T).R
@@ -81,7 +91,7 @@ def _take(rows: Rows, cells: Array) -> Array:
 
 @jax.jit
 def _last_hidden(network: AutoencoderNetwork, x: Array) -> Array:
-    return network.last_hidden(x)
+    return network.last_hidden(network.encode(x))
 
 
 @jax.jit
@@ -89,18 +99,18 @@ def _encode(network: AutoencoderNetwork, x: Array) -> Array:
     return network.encode(x)
 
 
-@jax.jit
-def _decode(network: AutoencoderNetwork, z: Array) -> Array:
-    return network.decode(z)
+@partial(jax.jit, static_argnames="loss")
+def _decode(network: AutoencoderNetwork, z: Array, *, loss: Loss) -> Array:
+    return loss.expression(network.decode(z))
 
 
-@jax.jit
-def _reconstruct(network: AutoencoderNetwork, x: Array) -> Array:
-    return network(x)
+@partial(jax.jit, static_argnames="loss")
+def _reconstruct(network: AutoencoderNetwork, x: Array, *, loss: Loss) -> Array:
+    return loss.expression(network(x))
 
 
 def _collect(
-    program: jax.stages.Wrapped,
+    program: Callable[[AutoencoderNetwork, Array], Array],
     network: AutoencoderNetwork,
     rows: Rows | np.ndarray,
     width: int,

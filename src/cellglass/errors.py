@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellglass.train import Training
+    from cellglass.training_progress import Training
 
 
 class InputError(ValueError):
@@ -26,11 +26,16 @@ class TrainingError(RuntimeError):
     training
         What stood at the end of the last good epoch, weights included; None if training
         had not begun.
+    run
+        Name of the training, such as ``mse_10_seed0``; None if that is not known.
     """
 
-    def __init__(self, message: str, training: Training | None = None) -> None:
+    def __init__(
+        self, message: str, training: Training | None = None, run: str | None = None
+    ) -> None:
         super().__init__(message)
         self.training = training
+        self.run = run
 
 
 class TrainingInterrupted(KeyboardInterrupt):

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cellglass.batches import on_device
+from cellglass.batches import Rows, on_device
 from cellglass.checks import (
     check_array,
     check_callbacks,
@@ -21,13 +21,13 @@ from cellglass.checks import (
     check_matrix,
 )
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
-from cellglass.fit import dense_if_small, fit_model, model_of
+from cellglass.fit import check_losses_suit, dense_if_small, fit_model, model_of
 from cellglass.incremental import Ongoing, train_pass
 from cellglass.metrics import squared_errors
 from cellglass.new_cells import cells_of_matrix
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
-from cellglass.train import Training
+from cellglass.training_progress import Training
 
 if TYPE_CHECKING:
     from cellglass.callbacks import Callback
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LEAST_CELLS = 3
 """Fewest cells to start from, as :func:`cellglass.checks.check_matrix` has it."""
 
-FIXED = ("n_latent", "n_hidden", "n_layers", "loss", "input")
+FIXED = ("n_latent", "n_hidden", "n_layers", "loss", "variational", "input")
 """Parameters that cannot change from one call of ``partial_fit`` to the next."""
 
 
@@ -76,13 +76,29 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         the learning rate, such as any schedule of Optax.
     patience : int or None, default None
         Early stopping: training ends when the loss of the held-out cells has not become
-        lower for so many epochs, and the weights of the best epoch are restored. None: no
-        early stopping.
+        lower for so many epochs. None: no early stopping.
     min_delta : float, default 0.0
         By how much that loss must become lower to count.
     validation_fraction : float, default 0.1
         Share of the cells that ``fit`` holds out of all training, in [0, 0.9]; at least
-        one cell unless 0. Their loss is ``history_["validation"]``.
+        one cell unless 0. Their loss is ``history_["validation"]``, and the weights that
+        are kept are those of the epoch where it is lowest; without such cells those of the
+        last epoch.
+    dropout_rate : float, default 0.0
+        Share of hidden values that each cell loses in every step of the training, in
+        [0, 1).
+    input_noise : float, default 0.0
+        Standard deviation of the Gaussian noise that is added to the log-normalised values
+        before the encoder sees them, in training only (denoising autoencoder).
+    weight_decay : float, default 0.0
+        Share, over the learning rate, by which every step shrinks all weights but not the
+        biases (decoupled weight decay).
+    variational : bool, default False
+        Whether latent vectors are drawn from a Gaussian distribution by cell, whose
+        divergence from the standard normal one is added to the loss of the cell. What
+        ``transform`` gives for a cell is then the distribution's mean.
+    kl_warmup_epochs : int, default 10
+        Epochs over which the weight of that divergence grows from 0 to 1.
     input : {"auto", "counts", "log"}, default "auto"
         What the values are: raw counts, which are scaled to 10,000 a cell before
         log(1 + x) is taken; or log-normalised values, used as they are. ``"auto"`` takes
@@ -106,8 +122,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     n_epochs_ : int
         Number of epochs that were trained, or of calls of ``partial_fit``.
     best_epoch_ : int or None
-        With early stopping, the epoch, from 1, that the weights are from; None without it,
-        when they are from the last.
+        The epoch, from 1, that the weights are from; None without held-out cells, when they
+        are from the last.
     n_features_in_ : int
         Number of genes.
     feature_names_in_ : ndarray of str, shape (n_genes,)
@@ -166,6 +182,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         patience: int | None = None,
         min_delta: float = 0.0,
         validation_fraction: float = 0.1,
+        dropout_rate: float = 0.0,
+        input_noise: float = 0.0,
+        weight_decay: float = 0.0,
+        variational: bool = False,
+        kl_warmup_epochs: int = 10,
         input: str = "auto",  # noqa: A002 - the same word in API, command line and report
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         callbacks: Callback | Sequence[Callback] | None = None,
@@ -181,6 +202,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.patience = patience
         self.min_delta = min_delta
         self.validation_fraction = validation_fraction
+        self.dropout_rate = dropout_rate
+        self.input_noise = input_noise
+        self.weight_decay = weight_decay
+        self.variational = variational
+        self.kl_warmup_epochs = kl_warmup_epochs
         self.input = input
         self.random_state = random_state
         self.callbacks = callbacks
@@ -259,7 +285,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         InputError
             If the matrix or a parameter cannot be used, if a parameter is another than
             before that cannot change (``n_latent``, ``n_hidden``, ``n_layers``, ``loss``,
-            ``input``), or if the schedule needs to know the number of steps in advance.
+            ``variational``, ``input``), or if the schedule needs to know the number of steps
+            in advance.
         TrainingError
             If a loss or a weight is no longer finite; the model stays as it was before.
         """
@@ -274,8 +301,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             check_matrix(X, name="X", gene_names=genes, least_cells=LEAST_CELLS)
             settings.check_for(*X.shape)
             preprocessor = Preprocessor.fit(X, input=settings.input)
-            values = preprocessor.transform(X)
-            ongoing = Ongoing.begin(X.shape[1], settings)
+            check_losses_suit([settings.loss], X, preprocessor, name="X", gene_names=genes)
+            rows = _on_device(X, preprocessor.transform(X), preprocessor)
+            ongoing = Ongoing.begin(rows, settings)
             names: Sequence[str] = _numbers(X.shape[1]) if genes is None else genes
             losses: list[float] = []
             validation: list[float] = []
@@ -283,12 +311,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             settings.check()
             self._check_unchanged(settings)
             preprocessor, names = self.model_.preprocessor, self.model_.genes
-            values = _preprocessed(X, self.model_)
+            rows = _on_device(X, _preprocessed(X, self.model_), preprocessor)
+            check_losses_suit([settings.loss], X, preprocessor, name="X", gene_names=names)
             ongoing = self._ongoing or Ongoing.resume(self.model_.network, self.n_epochs_)
             losses, validation = self.history_["train"], self.history_["validation"]
-        ongoing, loss = train_pass(
-            ongoing, on_device(dense_if_small(values)), settings, callbacks=callbacks
-        )
+        ongoing, loss = train_pass(ongoing, rows, settings, callbacks=callbacks)
         training = Training(
             ongoing.state.network, (*losses, loss), tuple(validation), None, ongoing.seconds
         )
@@ -478,6 +505,11 @@ def _preprocessed(X: Any, model: Model) -> Any:
     if sparse.issparse(X):
         return sparse.vstack([sparse.csr_matrix(values) for values in runs], format="csr")
     return np.concatenate(list(runs))
+
+
+def _on_device(X: Any, values: Any, preprocessor: Preprocessor) -> Rows:
+    """Put a matrix on the device, given as it came and as it was preprocessed."""
+    return on_device(dense_if_small(values), preprocessor.size_factors(X))
 
 
 def _draw_seed(random_state: Any) -> Any:

@@ -12,7 +12,8 @@ from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
 from cellglass.project import Maps
 from cellglass.settings import ModelSettings
-from cellglass.train import Training
+from cellglass.training_progress import Training
+from cellglass.uncertainty import N_PERMUTATIONS, Chance, permutation_baseline
 
 SILHOUETTE_CELLS = 10_000
 """Silhouettes need all distances; beyond this many cells a random sample stands for all."""
@@ -54,11 +55,14 @@ class Clustering:
     silhouette
         Mean silhouette of the clusters in the space they were found in; None where it is
         not defined.
+    chance
+        What each score of agreement is worth beside shuffled labels; None without labels.
     """
 
     clusters: np.ndarray
     agreement: dict[str, float | None]
     silhouette: float | None
+    chance: dict[str, Chance | None]
 
     @property
     def n_clusters(self) -> int:
@@ -124,7 +128,7 @@ def judge(
     values = silhouettes(X[sample], [p[sample] for p in scored])
     return Space(
         clustering={
-            method: _score(clusters, reference.labels, silhouette)
+            method: _score(clusters, reference, silhouette)
             for (method, clusters), silhouette in zip(partitions.items(), values, strict=False)
         },
         label_silhouette=None if reference.labels is None else values[-1],
@@ -132,14 +136,23 @@ def judge(
     )
 
 
-def _score(
-    clusters: np.ndarray, labels: np.ndarray | None, silhouette: float | None
-) -> Clustering:
-    agreement = {
-        name: None if labels is None else score(labels, clusters)
-        for name, score in AGREEMENT.items()
-    }
-    return Clustering(clusters, agreement, silhouette)
+def _score(clusters: np.ndarray, reference: Reference, silhouette: float | None) -> Clustering:
+    labels = reference.labels
+    rng = np.random.default_rng(reference.random_state)
+    return Clustering(
+        clusters,
+        agreement={
+            name: None if labels is None else score(labels, clusters)
+            for name, score in AGREEMENT.items()
+        },
+        silhouette=silhouette,
+        chance={
+            name: None
+            if labels is None
+            else permutation_baseline(labels, clusters, score, N_PERMUTATIONS, rng)
+            for name, score in AGREEMENT.items()
+        },
+    )
 
 
 def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:
@@ -164,6 +177,9 @@ class Evaluation:
         The trained network, its losses by epoch, its time.
     errors
         Squared errors of the reconstruction, by cell.
+    log_likelihoods
+        Of the counts of every cell, :func:`cellglass.expectation.poisson_log_likelihoods`;
+        None where the matrix was not raw counts.
     latent_vectors
         Shape (n_cells, n_latent), float32.
     latent, reconstruction
@@ -180,6 +196,7 @@ class Evaluation:
     settings: ModelSettings
     training: Training
     errors: SquaredErrors
+    log_likelihoods: np.ndarray | None
     latent_vectors: np.ndarray
     latent: Space
     reconstruction: Space
@@ -207,6 +224,8 @@ class Baseline:
         too few to span that many.
     errors
         Squared errors of its reconstruction, by cell.
+    log_likelihoods
+        As in :class:`Evaluation`.
     space
         The space of the scores.
     """
@@ -214,6 +233,7 @@ class Baseline:
     n_components: int
     scores: np.ndarray
     errors: SquaredErrors
+    log_likelihoods: np.ndarray | None
     space: Space
 
     @property

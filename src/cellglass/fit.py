@@ -11,22 +11,26 @@ from itertools import pairwise
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
 from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
 from cellglass.callbacks import Callback
 from cellglass.checkpoint import LAST_GOOD, Checkpoint, Checkpoints
-from cellglass.checks import check_matrix, check_names
-from cellglass.errors import TrainingError
+from cellglass.checks import check_matrix, check_names, check_whole
+from cellglass.errors import InputError, TrainingError
+from cellglass.gene_statistics import gene_statistics
 from cellglass.losses import LOSSES
+from cellglass.losses.base import start_at_zero
 from cellglass.memory import check_fits
 from cellglass.model import Model
 from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
 from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings
-from cellglass.train import Training, train
+from cellglass.train import Start, train_side_by_side
+from cellglass.training_progress import Training
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,9 @@ def fit_model(
     check_names(names or (), what=f"the names of genes in {name}")
     settings.check_for(*X.shape)
     preprocessor = Preprocessor.fit(X, input=settings.input)
+    check_losses_suit([settings.loss], X, preprocessor, name=name, gene_names=names)
     values = dense_if_small(preprocessor.transform(X))
-    rows = on_device(values)
+    rows = on_device(values, preprocessor.size_factors(X))
     is_validation = split_cells(
         values.shape[0], settings.validation_fraction, settings.random_state
     )
@@ -104,19 +109,19 @@ def fit_model(
 
     data = digest(X, names, gene_ids)
 
-    def make(training: Training) -> Model:
+    def make(training: Training, run: str) -> Model:
         return model_of(
             training, settings, preprocessor, genes=names, gene_ids=gene_ids, data=data
         )
 
     if checkpoints is not None:
         checkpoints.begin({**settings.to_dict(), "data": data})
-    with last_good_kept(checkpoints, settings.run, make):
+    with last_good_kept(checkpoints, make):
         training = train_network(
             rows, is_validation, settings, data=data, callbacks=callbacks,
             checkpoints=checkpoints,
         )  # fmt: skip
-    return Fit(make(training), training, values, rows, is_validation)
+    return Fit(make(training, settings.run), training, values, rows, is_validation)
 
 
 def train_network(
@@ -128,7 +133,26 @@ def train_network(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """Train one network on the cells that are not held out.
+    """Train one network on the cells that are not held out; see :func:`train_seeds`."""
+    return next(
+        train_seeds(
+            rows, is_validation, [settings], data=data, callbacks=callbacks,
+            checkpoints=checkpoints,
+        )
+    )  # fmt: skip
+
+
+def train_seeds(
+    rows: Rows,
+    is_validation: np.ndarray,
+    settings: Sequence[ModelSettings],
+    *,
+    data: str,
+    callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+    side_by_side: bool | None = None,
+) -> Iterator[Training]:
+    """Train networks that differ in their seeds alone on the cells that are not held out.
 
     Two trainings of the same ``random_state``, seed and latent size start from the same
     weights and pass the cells in the same order, whatever their loss.
@@ -139,26 +163,73 @@ def train_network(
         Preprocessed values on the device, shape (n_cells, n_genes).
     is_validation
         True for held-out cells, shape (n_cells,).
+    settings
+        Of every network; only ``seed`` may differ.
     data
         What :func:`digest` gives for the data, to tell a checkpoint of them from another.
-    settings, callbacks, checkpoints
+    callbacks, checkpoints
         As in :func:`fit_model`.
+    side_by_side
+        Whether all networks pass an epoch together, as one program. Default: not on a
+        CPU, whose cores one network keeps busy, and where a model does so not depend on
+        how many others were trained beside it.
+
+    Yields
+    ------
+    Training
+        In the order of ``settings``.
     """
-    weights_key, order_key = keys_of(settings)
+    if side_by_side is None:
+        side_by_side = jax.default_backend() != "cpu"
+    train_cells, validation_cells = (
+        np.flatnonzero(~is_validation),
+        np.flatnonzero(is_validation),
+    )
+
+    def start(one: ModelSettings) -> Start:
+        checkpoint: Checkpoint | None = None
+        if checkpoints is not None:
+            checkpoint = checkpoints.of(one.run, identity(data, len(train_cells), one))
+        network = first_network(rows, train_cells, one)
+        return Start(network, keys_of(one)[1], one.run, checkpoint)
+
+    for group in [settings] if side_by_side else [[one] for one in settings]:
+        yield from train_side_by_side(
+            [start(one) for one in group], rows, train_cells, validation_cells,
+            LOSSES[group[0].loss], group[0], callbacks=callbacks,
+        )  # fmt: skip
+
+
+def first_network(rows: Rows, cells: np.ndarray, settings: ModelSettings) -> AutoencoderNetwork:
+    """Make the network that a training starts from.
+
+    Parameters
+    ----------
+    rows
+        Preprocessed values, shape (n_cells, n_genes).
+    cells
+        Row numbers of the training cells, from which first values are taken where the
+        loss asks for any.
+    settings
+        How it is to be trained.
+
+    Raises
+    ------
+    InputError
+        If it is too large for the memory that is available.
+    """
     check_network_fits(rows.shape[1], settings)
+    loss = LOSSES[settings.loss]
     network = AutoencoderNetwork(
         rows.shape[1], settings.n_latent, n_hidden=settings.n_hidden,
-        n_layers=settings.n_layers, key=weights_key,
+        n_layers=settings.n_layers, heads=loss.heads,
+        gene_parameters=loss.gene_parameters, variational=settings.variational,
+        key=keys_of(settings)[0],
     )  # fmt: skip
-    checkpoint: Checkpoint | None = None
-    if checkpoints is not None:
-        n_train = int((~is_validation).sum())
-        checkpoint = checkpoints.of(settings.run, identity(data, n_train, settings))
-    return train(
-        network, rows, np.flatnonzero(~is_validation), np.flatnonzero(is_validation),
-        LOSSES[settings.loss], settings, key=order_key, run=settings.run,
-        callbacks=callbacks, checkpoint=checkpoint,
-    )  # fmt: skip
+    if loss.start is start_at_zero:
+        return network
+    values = loss.start(gene_statistics(rows, cells))
+    return network.starting_from({k: jnp.asarray(v, jnp.float32) for k, v in values.items()})
 
 
 def check_network_fits(n_genes: int, settings: ModelSettings) -> None:
@@ -174,6 +245,7 @@ def check_network_fits(n_genes: int, settings: ModelSettings) -> None:
     """
     widths = [n_genes, *[settings.n_hidden] * settings.n_layers, settings.n_latent]
     n_weights = 2 * sum(n_in * n_out for n_in, n_out in pairwise(widths))
+    n_weights += len(LOSSES[settings.loss].heads) * widths[-2] * n_genes
     check_fits(
         16 * n_weights, name=f"The network, with {n_weights:,} weights,",
         remedy="Give a smaller n_hidden, or fewer n_layers.",
@@ -190,9 +262,57 @@ def identity(data: str, n_train: int, settings: ModelSettings) -> dict[str, Any]
     return said
 
 
+def check_losses_suit(
+    losses: Sequence[str],
+    X: np.ndarray | sparse.spmatrix,
+    preprocessor: Preprocessor,
+    *,
+    name: str,
+    gene_names: Sequence[str] | None = None,
+) -> None:
+    """Check that losses on counts get counts.
+
+    Rules: for such a loss the matrix is taken as raw counts, and every value is a whole
+    number.
+
+    Parameters
+    ----------
+    losses
+        Names of the losses.
+    X
+        The matrix as it was given, shape (n_cells, n_genes).
+    preprocessor
+        Fitted to it.
+    name
+        What to call the matrix in the message.
+    gene_names
+        Names for the message.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken.
+    """
+    on_counts = [loss for loss in losses if LOSSES[loss].on_counts]
+    if not on_counts:
+        return
+    others = ", ".join(loss.name for loss in LOSSES.values() if not loss.on_counts)
+    remedy = (
+        "Give raw counts, which AnnData often keeps in a layer called counts, or train with a "
+        f"loss on log-normalised values: {others}."
+    )
+    check_whole(X, name=name, loss=on_counts[0], remedy=remedy, gene_names=gene_names)
+    if preprocessor.input != "counts":
+        raise InputError(
+            f"The loss {on_counts[0]} needs raw counts, but {name} is to be taken as "
+            'log-normalised (input="log"). Its values are whole numbers: leave input at '
+            f'"auto", or say input="counts". {remedy}'
+        )
+
+
 @contextmanager
 def last_good_kept(
-    checkpoints: Checkpoints | None, run: str, make: Callable[[Training], Model]
+    checkpoints: Checkpoints | None, make: Callable[[Training, str], Model]
 ) -> Iterator[None]:
     """Save a model of the last good weights when a training fails.
 
@@ -200,21 +320,20 @@ def last_good_kept(
     ----------
     checkpoints
         Whose folder it goes to; None: the error's ``training`` is all that is kept.
-    run
-        Name of the training.
     make
-        Makes a model of what the training had come to.
+        Makes a model of what a training had come to; it is told the training's name.
     """
     try:
         yield
     except TrainingError as error:
+        reached, run = error.training, error.run
         # Weights that no epoch has changed are nobody's loss.
-        if checkpoints is None or error.training is None or not error.training.loss_train:
+        if checkpoints is None or run is None or reached is None or not reached.loss_train:
             raise
         path = checkpoints.folder / f"{run}{LAST_GOOD}"
-        make(error.training).save(path)
+        make(reached, run).save(path)
         raise TrainingError(
-            f"{error} They are kept as a model in {path}.", error.training
+            f"{error} They are kept as a model in {path}.", reached, run
         ) from error
 
 

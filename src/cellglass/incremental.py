@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from cellglass.batches import Rows
 from cellglass.callbacks import Callback, Epoch
 from cellglass.errors import TrainingError
-from cellglass.fit import keys_of
+from cellglass.failures import explain_failure
+from cellglass.fit import first_network, keys_of
 from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings
-from cellglass.train import State, cut_into_batches, explain_failure, run_epoch
+from cellglass.train import cut_into_batches, run_epoch
+from cellglass.training_progress import State
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,9 @@ class Ongoing:
     seconds: float = 0.0
 
     @classmethod
-    def begin(cls, n_genes: int, settings: ModelSettings) -> Ongoing:
+    def begin(cls, rows: Rows, settings: ModelSettings) -> Ongoing:
         """Draw the first weights, those that a training of these settings starts from."""
-        network = AutoencoderNetwork(
-            n_genes, settings.n_latent, n_hidden=settings.n_hidden,
-            n_layers=settings.n_layers, key=keys_of(settings)[0],
-        )  # fmt: skip
-        return cls.resume(network, 0)
+        return cls.resume(first_network(rows, np.arange(rows.shape[0]), settings), 0)
 
     @classmethod
     def resume(cls, network: AutoencoderNetwork, epoch: int) -> Ongoing:
@@ -106,8 +105,9 @@ def train_pass(
     cells = jnp.arange(rows.shape[0])
     key = jax.random.fold_in(keys_of(settings)[1], epoch)
     outcome = run_epoch(
-        ongoing.state, rows, cells, cells[:0], key, rates, loss=loss, batch_size=size
-    )
+        ongoing.state, rows, cells, cells[:0], key, rates, settings.kl_weight(epoch),
+        loss=loss, batch_size=size, noise=settings.noise, weight_decay=settings.weight_decay,
+    )  # fmt: skip
     if not bool(outcome.finite):
         batches, _ = cut_into_batches(jax.random.permutation(key, cells), size)
         reason = explain_failure(

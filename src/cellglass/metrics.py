@@ -9,25 +9,85 @@ import numpy as np
 from scipy import sparse
 
 
-def _adjusted_rand_index(labels: np.ndarray, clusters: np.ndarray) -> float:
-    from sklearn.metrics import adjusted_rand_score
+@dataclass(frozen=True)
+class Agreement:
+    """A score of how well two partitions of the same cells agree.
 
-    return float(adjusted_rand_score(labels, clusters))
+    Attributes
+    ----------
+    of_tables
+        The score as a function of contingency tables, shape (..., n_labels, n_clusters),
+        all of the same number of cells; gives shape (...). Which cell is which does not
+        matter to it, so what chance gives can be computed from tables alone.
+    """
+
+    of_tables: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, labels: np.ndarray, clusters: np.ndarray) -> float:
+        """Score clusters against labels, both of shape (n_cells,)."""
+        return float(self.of_tables(contingency_table(labels, clusters)))
 
 
-def _normalized_mutual_information(labels: np.ndarray, clusters: np.ndarray) -> float:
-    from sklearn.metrics import normalized_mutual_info_score
+def contingency_table(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Count the cells of every pair of a label and a cluster.
 
-    return float(normalized_mutual_info_score(labels, clusters))
+    Parameters
+    ----------
+    labels, clusters
+        Shape (n_cells,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_labels, n_clusters), integers, both in sorted order.
+    """
+    names, rows = np.unique(labels, return_inverse=True)
+    numbers, columns = np.unique(clusters, return_inverse=True)
+    shape = len(names), len(numbers)
+    return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-AGREEMENT: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "ari": _adjusted_rand_index,
-    "nmi": _normalized_mutual_information,
+def _adjusted_rand_index(tables: np.ndarray) -> np.ndarray:
+    """Hubert & Arabie 1985, equation 5."""
+    together = _pairs(tables).sum(axis=(-2, -1))
+    by_labels = _pairs(tables.sum(axis=-1)).sum(axis=-1)
+    by_clusters = _pairs(tables.sum(axis=-2)).sum(axis=-1)
+    everything = np.maximum(_pairs(tables.sum(axis=(-2, -1))), 1.0)
+    expected = by_labels * by_clusters / everything
+    best = (by_labels + by_clusters) / 2
+    same = (together == by_labels) & (together == by_clusters)
+    return np.where(same, 1.0, (together - expected) / np.where(same, 1.0, best - expected))
+
+
+def _pairs(counts: np.ndarray) -> np.ndarray:
+    """Count the pairs among so many cells."""
+    counts = np.asarray(counts, np.float64)
+    return counts * (counts - 1) / 2
+
+
+def _normalized_mutual_information(tables: np.ndarray) -> np.ndarray:
+    """Mutual information over the arithmetic mean of the entropies."""
+    joint = tables / np.sum(tables, axis=(-2, -1), keepdims=True)
+    by_label, by_cluster = joint.sum(axis=-1), joint.sum(axis=-2)
+    independent = by_label[..., :, None] * by_cluster[..., None, :]
+    ratio = np.divide(joint, independent, out=np.ones_like(joint), where=joint > 0)
+    shared = np.maximum((joint * np.log(ratio)).sum(axis=(-2, -1)), 0.0)
+    entropy = (_entropy(by_label) + _entropy(by_cluster)) / 2
+    return np.where(entropy == 0, 1.0, shared / np.where(entropy == 0, 1.0, entropy))
+
+
+def _entropy(shares: np.ndarray) -> np.ndarray:
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return -(shares * logs).sum(axis=-1)
+
+
+AGREEMENT: dict[str, Agreement] = {
+    "ari": Agreement(_adjusted_rand_index),
+    "nmi": Agreement(_normalized_mutual_information),
 }
-"""Scores of a clustering against labels, both of shape (n_cells,), by their name in the
-results: adjusted Rand index (Hubert & Arabie 1985) and mutual information normalised by
-the arithmetic mean of the entropies, as scikit-learn computes them."""
+"""Scores of a clustering against labels, by their name in the results: adjusted Rand index
+(Hubert & Arabie 1985) and mutual information normalised by the arithmetic mean of the
+entropies. They equal scikit-learn's."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 from cellglass.encode import decode, encode, reconstruct
 from cellglass.errors import InputError
 from cellglass.genes import GeneMatch, match_genes
-from cellglass.losses import LOSSES
+from cellglass.losses import LOSSES, Loss
 from cellglass.memory import check_fits
 from cellglass.network import AutoencoderNetwork
 from cellglass.new_cells import NewCells, new_cells
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 KIND = "model"
 SUFFIX = ".safetensors"
 
@@ -74,7 +75,7 @@ class Model:
     @property
     def n_latent(self) -> int:
         """Width of the bottleneck."""
-        return int(self.network.encoder[-1].weight.shape[1])
+        return self.network.n_latent
 
     def transform(
         self,
@@ -141,7 +142,7 @@ class Model:
         cells = self._cells(data, layer, use_raw, min_coverage)
         out = np.empty((cells.n_cells, len(self.genes)), np.float32)
         for start, x in cells.runs(self.preprocessor):
-            out[start : start + len(x)] = reconstruct(self.network, x)
+            out[start : start + len(x)] = reconstruct(self.network, x, LOSSES[self.loss])
         return out
 
     def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
@@ -180,7 +181,7 @@ class Model:
                 f"{column + 1:,} (counted from 1), but every value must be a finite number "
                 "that 32-bit floating point can hold. Remove that cell."
             )
-        return decode(self.network, values)
+        return decode(self.network, values, LOSSES[self.loss])
 
     def match(
         self,
@@ -210,8 +211,6 @@ class Model:
 
     def to_bytes(self) -> bytes:
         """All bytes of the file that :meth:`save` writes; the same for the same model."""
-        names = _tensor_names(len(self.network.encoder) - 1)
-        weights = map(np.asarray, jax.tree.leaves(self.network))
         content = {
             "loss": self.loss,
             "genes": list(self.genes),
@@ -220,7 +219,7 @@ class Model:
             "settings": self.settings,
             "history": self.history,
         }
-        tensors = dict(zip(names, weights, strict=True))
+        tensors = {name: np.asarray(w) for name, w in named_weights(self.network).items()}
         return pack(tensors, content, kind=KIND, format_version=FORMAT_VERSION)
 
     @classmethod
@@ -325,7 +324,7 @@ def _model_of(tensors: dict[str, np.ndarray], content: dict[str, Any]) -> Model:
         if not (isinstance(values, list) and all(_is_number(value) for value in values)):
             raise _changed(f"the history {name!r} is no list of numbers")
     return Model(
-        network=_network_of(tensors, len(genes)),
+        network=_network_of(tensors, len(genes), LOSSES[loss]),
         loss=loss,
         genes=genes,
         preprocessor=_preprocessor_of(_part(content, "preprocessor", dict)),
@@ -373,8 +372,8 @@ def _preprocessor_of(state: dict[str, Any]) -> Preprocessor:
     return Preprocessor.from_dict(state)
 
 
-def _network_of(tensors: dict[str, np.ndarray], n_genes: int) -> AutoencoderNetwork:
-    """Put weights back into a network of their own widths.
+def _network_of(tensors: dict[str, np.ndarray], n_genes: int, loss: Loss) -> AutoencoderNetwork:
+    """Put weights back into a network of their own widths, as the loss needs it.
 
     Raises
     ------
@@ -383,38 +382,52 @@ def _network_of(tensors: dict[str, np.ndarray], n_genes: int) -> AutoencoderNetw
         but finite 32-bit numbers.
     """
     n_layers = sum(name.startswith("encoder.") for name in tensors) // 2 - 1
-    names = _tensor_names(max(n_layers, 0))
-    if set(names) != set(tensors):
-        odd = sorted(set(names) ^ set(tensors))
+    variational = "log_variance.weight" in tensors
+
+    def network(n_hidden: int, n_latent: int) -> AutoencoderNetwork:
+        """Make one of a shape; under eval_shape, so that no weights are drawn."""
+        return AutoencoderNetwork(
+            n_genes, n_latent, n_hidden=n_hidden, n_layers=max(n_layers, 0),
+            heads=loss.heads, gene_parameters=loss.gene_parameters, variational=variational,
+            key=jax.random.key(0),
+        )  # fmt: skip
+
+    names = set(named_weights(jax.eval_shape(partial(network, 1, 1))))
+    if names != set(tensors):
+        odd = sorted(names ^ set(tensors))
         raise _changed(f"the weights are not those of a network (look at {', '.join(odd[:4])})")
     for name, weight in tensors.items():
         if weight.dtype != np.float32 or not np.isfinite(weight).all():
             raise _changed(f"the weights {name} hold something else than finite 32-bit numbers")
-        if weight.ndim != (2 if name.endswith("weight") else 1) or 0 in weight.shape:
+        by_gene = name.startswith("gene_parameters.") or name.endswith("bias")
+        if weight.ndim != (1 if by_gene else 2) or 0 in weight.shape:
             raise _changed(f"the weights {name} have shape {weight.shape}")
     n_hidden = tensors["encoder.0.weight"].shape[1]
     n_latent = tensors["decoder.0.weight"].shape[0]
-
-    def network() -> AutoencoderNetwork:
-        return AutoencoderNetwork(
-            n_genes, n_latent, n_hidden=n_hidden, n_layers=n_layers, key=jax.random.key(0)
-        )
-
     # Shapes alone: no weights are drawn, and none are made by what a file claims.
-    expected, structure = jax.tree.flatten(jax.eval_shape(network))
-    for name, like in zip(names, expected, strict=True):
+    expected = jax.eval_shape(partial(network, n_hidden, n_latent))
+    for name, like in named_weights(expected).items():
         if tensors[name].shape != like.shape:
             raise _changed(
                 f"the weights {name} have shape {tensors[name].shape}, expected {like.shape}"
             )
-    return jax.tree.unflatten(structure, [jnp.asarray(tensors[name]) for name in names])
+    weights = [jnp.asarray(tensors[name]) for name in named_weights(expected)]
+    return jax.tree.unflatten(jax.tree.structure(expected), weights)
 
 
-def _tensor_names(n_layers: int) -> list[str]:
-    """Names of the weights in the file, in the order of the network's leaves."""
-    return [
-        f"{part}.{i}.{kind}"
-        for part in ("encoder", "decoder")
-        for i in range(n_layers + 1)
-        for kind in ("weight", "bias")
-    ]
+def named_weights(network: AutoencoderNetwork) -> dict[str, Any]:
+    """Name all weights of a network as they are called in a file, in the order of its leaves.
+
+    ``encoder.0.weight``, ``decoder.1.bias``, ``heads.dropout_logit.weight``,
+    ``gene_parameters.log_dispersion``, …
+    """
+    found, _ = jax.tree_util.tree_flatten_with_path(network)
+    return {".".join(_word(step) for step in path): weight for path, weight in found}
+
+
+def _word(step: Any) -> str:
+    """One step on the way to a weight: an attribute, a place in a row, or a key."""
+    for kind in ("name", "idx", "key"):
+        if hasattr(step, kind):
+            return str(getattr(step, kind))
+    raise TypeError(f"no name for {step!r}")

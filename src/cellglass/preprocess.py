@@ -236,6 +236,29 @@ class Preprocessor:
         # The cast may round a tiny value to zero, so it comes before zeros are removed.
         return _nonzero(X.astype(np.float32, copy=False))
 
+    def size_factors(self, X: Any) -> np.ndarray | None:
+        """Total counts of every cell over the total that all are scaled to.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n_cells, n_genes)
+            The same kind of values as in :meth:`fit`.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Shape (n_cells,), float64, 0 for a cell without counts; None with ``"log"``,
+            where the totals are not known.
+        """
+        if self.input != "counts":
+            return None
+        if sparse.issparse(X):
+            X = to_csr(X)
+        totals = np.zeros(X.shape[0])
+        for start, stop, chunk in _chunks(X):
+            totals[start:stop] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
+        return totals / self.target_sum
+
     def _from_counts(self, X: Any) -> Any:
         """Normalise, scale and take the logarithm, run of rows after run of rows."""
         dense = None if sparse.issparse(X) else np.zeros(X.shape, dtype=np.float32)

@@ -12,10 +12,12 @@ from cellglass.checks import (
     check_early_stopping,
     check_losses,
     check_n_latent,
+    check_noise,
     check_range,
     check_schedule,
 )
 from cellglass.losses import LOSSES
+from cellglass.network import Noise
 from cellglass.schedules import SCHEDULES
 
 
@@ -40,12 +42,30 @@ class TrainingSettings:
         the learning rate, such as any schedule of Optax.
     patience
         Early stopping: training ends when the loss of the held-out cells has not become
-        lower for so many epochs, and the weights of the best epoch are restored. None: no
-        early stopping.
+        lower for so many epochs. None: no early stopping.
     min_delta
         By how much that loss must become lower to count.
     validation_fraction
         Share of cells that are never trained on, in [0, 0.9]; at least one cell unless 0.
+        The weights that are kept are those of the epoch of their lowest loss, and without
+        such cells those of the last epoch.
+    dropout_rate
+        Share of hidden values that each cell loses in every step of the training, in
+        [0, 1).
+    input_noise
+        Standard deviation of the Gaussian noise that is added to the log-normalised values
+        before the encoder sees them, in training only (denoising autoencoder).
+    weight_decay
+        Share, over the learning rate, by which every step shrinks all weights but not the
+        biases (decoupled weight decay, Loshchilov & Hutter 2019).
+    variational
+        Whether the latent vectors are drawn from a distribution by cell, whose divergence
+        from the standard normal one is added to the loss (Kingma & Welling 2014). The loss
+        of a cell is then the sum over its entries; squared errors count as they do in a
+        Gaussian likelihood of variance 1/2.
+    kl_warmup_epochs
+        Epochs over which the weight of that divergence grows from 0 to 1 (Bowman et al.
+        2016); 0: it is 1 from the beginning. Of no effect unless ``variational``.
     input
         What the values are: ``counts``, ``log`` or ``auto``; see
         :meth:`cellglass.preprocess.Preprocessor.fit`.
@@ -62,6 +82,11 @@ class TrainingSettings:
     patience: int | None = None
     min_delta: float = 0.0
     validation_fraction: float = 0.1
+    dropout_rate: float = 0.0
+    input_noise: float = 0.0
+    weight_decay: float = 0.0
+    variational: bool = False
+    kl_warmup_epochs: int = 10
     input: str = "auto"
     random_state: int = 0
 
@@ -85,7 +110,22 @@ class TrainingSettings:
         check_schedule(self.schedule, SCHEDULES)
         check_range("validation_fraction", self.validation_fraction, low=0, high=0.9)
         check_range("random_state", self.random_state, low=0, high=2**32 - 1, integer=True)
+        check_noise(
+            self.dropout_rate, self.input_noise, self.weight_decay, self.variational,
+            self.kl_warmup_epochs,
+        )  # fmt: skip
         check_early_stopping(self.patience, self.min_delta, self.validation_fraction)
+
+    @property
+    def noise(self) -> Noise:
+        """What disturbs the network while it is trained."""
+        return Noise(self.dropout_rate, self.input_noise)
+
+    def kl_weight(self, epoch: int) -> float:
+        """Weight of the divergence in an epoch, from 1."""
+        if not self.variational:
+            return 0.0
+        return min(1.0, (epoch - 1) / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Hand over all settings as plain values; a schedule of one's own as ``custom``."""

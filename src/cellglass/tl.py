@@ -44,6 +44,11 @@ def autoencoder(
     patience: int | None = None,
     min_delta: float = 0.0,
     validation_fraction: float = 0.1,
+    dropout_rate: float = 0.0,
+    input_noise: float = 0.0,
+    weight_decay: float = 0.0,
+    variational: bool = False,
+    kl_warmup_epochs: int = 10,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     callbacks: Callback | Sequence[Callback] | None = None,
@@ -85,10 +90,26 @@ def autoencoder(
         function of the step, from 0, that gives the learning rate.
     patience, min_delta
         Early stopping: training ends when the loss of the held-out cells has not become
-        lower by more than ``min_delta`` for ``patience`` epochs, and the weights of the
-        best epoch are restored. Default: no early stopping.
+        lower by more than ``min_delta`` for ``patience`` epochs. Default: no early stopping.
     validation_fraction
         Share of cells that are never trained on, in [0, 0.9]; at least one cell unless 0.
+        The weights that are kept are those of the epoch of their lowest loss, and without
+        such cells those of the last epoch.
+    dropout_rate
+        Share of hidden values that each cell loses in every step of the training, in
+        [0, 1).
+    input_noise
+        Standard deviation of the Gaussian noise that is added to the log-normalised values
+        before the encoder sees them, in training only (denoising autoencoder).
+    weight_decay
+        Share, over the learning rate, by which every step shrinks all weights but not the
+        biases (decoupled weight decay).
+    variational
+        Whether latent vectors are drawn from a Gaussian distribution by cell, whose
+        divergence from the standard normal one is added to the loss of the cell. What a
+        trained model gives for a cell is then the distribution's mean.
+    kl_warmup_epochs
+        Epochs over which the weight of that divergence grows from 0 to 1.
     input
         ``counts`` (raw counts: scaled to 10,000 a cell, then log1p), ``log`` (used as it
         is), or ``auto``: counts if every value is a whole number.
@@ -118,7 +139,7 @@ def autoencoder(
             ``validation``, which is empty without any; ``metrics``: mean squared errors on
             the log-normalised scale, as in ``results.json`` of a comparison, those that are
             defined nowhere left out; ``preprocessing``: what the values were taken as, and
-            why; ``best_epoch``, with early stopping: the epoch, from 1, that the weights are
+            why; ``best_epoch``, with held-out cells: the epoch, from 1, that the weights are
             from; ``model``: the bytes of the model's file, see :func:`get_model`.
         ``layers["ae_reconstruction"]``
             With ``reconstruction=True``: shape (n_cells, n_genes), float32, on the
@@ -150,6 +171,7 @@ def autoencoder(
     from cellglass.encode import encode, reconstruct
     from cellglass.fit import fit_model
     from cellglass.genes import collect_gene_ids
+    from cellglass.losses import LOSSES
     from cellglass.settings import ModelSettings
 
     _check_target(adata, key_added, copy=copy)
@@ -158,7 +180,9 @@ def autoencoder(
         n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
         max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
         schedule=schedule, patience=patience, min_delta=min_delta,
-        validation_fraction=validation_fraction, input=input, random_state=random_state,
+        validation_fraction=validation_fraction, dropout_rate=dropout_rate,
+        input_noise=input_noise, weight_decay=weight_decay, variational=variational,
+        kl_warmup_epochs=kl_warmup_epochs, input=input, random_state=random_state,
     )  # fmt: skip
     called = check_callbacks(callbacks)
     slot = read_matrix(adata, layer=layer, use_raw=use_raw)
@@ -170,7 +194,7 @@ def autoencoder(
     )  # fmt: skip
     for sentence in fit.model.preprocessor.warnings:
         warnings.warn(sentence, stacklevel=2)
-    X_hat = reconstruct(fit.model.network, fit.rows)
+    X_hat = reconstruct(fit.model.network, fit.rows, LOSSES[loss])
     if not np.isfinite(X_hat).all():
         raise TrainingError(
             "The reconstructions are no longer finite numbers, although the loss is. Try a "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,129 +20,34 @@ from cellglass.batches import Rows
 from cellglass.callbacks import Callback, Epoch
 from cellglass.checkpoint import Checkpoint
 from cellglass.errors import TrainingError, TrainingInterrupted
+from cellglass.failures import explain_failure
 from cellglass.interrupts import held_back
 from cellglass.losses import Loss
-from cellglass.network import AutoencoderNetwork
+from cellglass.network import AutoencoderNetwork, Noise
 from cellglass.schedules import learning_rates
 from cellglass.settings import TrainingSettings
+from cellglass.training_progress import Progress, State, Training
 
 DIVERGED = 100
 """A final loss so many times that of predicting 0 everywhere is no trained network's."""
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-class State(NamedTuple):
-    """What an epoch changes."""
-
-    network: AutoencoderNetwork
-    optimizer: optax.OptState
+NO_NOISE = Noise()
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a training has come: with this and the data it goes on to the same end.
+class Start:
+    """Where one training begins.
 
     Attributes
     ----------
-    state
-        After the last epoch.
-    best
-        The network after the epoch of the lowest held-out loss; None unless early stopping
-        will restore it.
-    loss_train, loss_validation
-        Loss of every epoch so far; the second is empty without held-out cells.
-    stopped
-        Whether a callback has ended the training.
-    seconds
-        Time taken so far.
-    """
-
-    state: State
-    best: AutoencoderNetwork | None
-    loss_train: tuple[float, ...] = ()
-    loss_validation: tuple[float, ...] = ()
-    stopped: bool = False
-    seconds: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        """Number of epochs done."""
-        return len(self.loss_train)
-
-    @property
-    def arrays(self) -> tuple[State, AutoencoderNetwork | None]:
-        """All that is not plain numbers."""
-        return self.state, self.best
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        """All that is not arrays, as plain data."""
-        return {
-            "loss_train": list(self.loss_train),
-            "loss_validation": list(self.loss_validation),
-            "stopped": self.stopped,
-            "seconds": self.seconds,
-        }
-
-    def restored(
-        self, arrays: tuple[State, AutoencoderNetwork | None], numbers: dict[str, Any]
-    ) -> Progress:
-        """Undo :attr:`arrays` and :attr:`numbers`."""
-        return Progress(
-            *arrays,
-            loss_train=tuple(numbers["loss_train"]),
-            loss_validation=tuple(numbers["loss_validation"]),
-            stopped=numbers["stopped"],
-            seconds=numbers["seconds"],
-        )
-
-    def best_epoch(self, min_delta: float) -> int:
-        """Epoch, from 1, whose held-out loss was the last to be lower than all before."""
-        best, lowest = 0, math.inf
-        for epoch, loss in enumerate(self.loss_validation, start=1):
-            if loss < lowest - min_delta:
-                best, lowest = epoch, loss
-        return best
-
-    def finished(self, settings: TrainingSettings) -> bool:
-        """Whether there is nothing left to do."""
-        out_of_patience = (
-            settings.patience is not None
-            and self.epoch - self.best_epoch(settings.min_delta) >= settings.patience
-        )
-        return self.stopped or self.epoch >= settings.max_epochs or out_of_patience
-
-
-@dataclass(frozen=True)
-class Training:
-    """A trained network and how it came about.
-
-    Attributes
-    ----------
-    network
-        The network after the last epoch; with early stopping, after the best one.
-    loss_train
-        The loss of every epoch over the training cells, as the weights were while each
-        batch passed.
-    loss_validation
-        The loss over the held-out cells at the end of every epoch; empty if there are none.
-    best_epoch
-        The epoch, from 1, that the network is from, where early stopping chose it.
-    seconds
-        Wall time, compilation included.
+    network, key, run, checkpoint
+        As in :func:`train`.
     """
 
     network: AutoencoderNetwork
-    loss_train: tuple[float, ...]
-    loss_validation: tuple[float, ...]
-    best_epoch: int | None
-    seconds: float
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """Both losses by epoch as plain data, ``train`` and ``validation``."""
-        return {"train": list(self.loss_train), "validation": list(self.loss_validation)}
+    key: Array
+    run: str = "training"
+    checkpoint: Checkpoint | None = None
 
 
 def train(
@@ -191,169 +96,155 @@ def train(
     TrainingInterrupted
         When Ctrl-C was pressed, after the epoch is done and the checkpoint is written.
     """
-    started = time.perf_counter()
-    fresh = Progress(
-        state=State(network, optax.adam(0.0).init(eqx.filter(network, eqx.is_array))),
-        best=None if settings.patience is None else network,
-    )
-    progress = fresh if checkpoint is None else checkpoint.start(fresh)
-    started -= progress.seconds
-    cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
-    n_steps = -(-len(train_cells) // settings.batch_size)  # in an epoch
-    with held_back() as interrupted:
-        while not progress.finished(settings):
-            epoch = progress.epoch + 1
-            rates = learning_rates(
-                settings.schedule, settings.learning_rate, start=progress.epoch * n_steps,
-                stop=epoch * n_steps, n_steps=settings.max_epochs * n_steps,
-            )  # fmt: skip
-            epoch_key = jax.random.fold_in(key, epoch)
-            outcome = run_epoch(
-                progress.state, rows, *cells, epoch_key, rates, loss=loss,
-                batch_size=settings.batch_size,
-            )  # fmt: skip
-            if not bool(outcome.finite):
-                order = jax.random.permutation(epoch_key, cells[0])
-                batches, _ = cut_into_batches(order, settings.batch_size)
-                reason = explain_failure(
-                    outcome, rows, batches, cells[1], rates, epoch, loss, settings
-                )
-                raise _failure(reason, progress, settings, checkpoint)
-            progress = _advance(progress, outcome, settings, time.perf_counter() - started)
-            told = Epoch(
-                run, epoch, settings.max_epochs, progress.loss_train[-1],
-                progress.loss_validation[-1] if len(validation_cells) else None,
-                float(rates[-1]), progress.seconds, progress.state.network,
-            )  # fmt: skip
-            if checkpoint is not None:  # before anybody else may fail
-                checkpoint.note(progress, finished=progress.finished(settings))
-            answers = [callback(told) for callback in callbacks]
-            if any(answer is True for answer in answers):
-                progress = replace(progress, stopped=True)
-                if checkpoint is not None:
-                    checkpoint.note(progress, finished=True)
-            if interrupted():
-                _interrupt(run, progress, settings, checkpoint)
-    if progress.loss_train[-1] > DIVERGED * max(_loss_of_zeros(rows, cells[0], loss), 1e-30):
-        raise TrainingError(
-            f"Training of {run} has diverged: its {loss.name} loss is "
-            f"{progress.loss_train[-1]:.3g}, more than {DIVERGED} times that of predicting 0 "
-            f"everywhere. The learning rate was {settings.learning_rate:g}; try "
-            f"{settings.learning_rate / 10:g}.",
-            _training(progress, settings),
-        )
-    return _training(progress, settings)
+    start = Start(network, key, run, checkpoint)
+    return train_side_by_side(
+        [start], rows, train_cells, validation_cells, loss, settings, callbacks=callbacks
+    )[0]
 
 
-def _loss_of_zeros(rows: Rows, cells: Array, loss: Loss) -> float:
-    """Loss of predicting 0 everywhere, over the first of some cells."""
-    y = rows.take(cells[:1024])
-    return float(ratio(*loss.terms(y, jnp.zeros_like(y))))
-
-
-def explain_failure(
-    outcome: Outcome,
+def train_side_by_side(
+    starts: Sequence[Start],
     rows: Rows,
-    batches: Array,  # (n_batches, B) the cells as they were cut in that epoch
-    validation_cells: Array,  # (n_validation,)
-    rates: np.ndarray,  # (n_batches,)
-    epoch: int,
+    train_cells: np.ndarray,
+    validation_cells: np.ndarray,
     loss: Loss,
     settings: TrainingSettings,
-) -> str:
-    """Say where a loss or a weight stopped being finite, and the likely cause."""
-    n_batches = len(batches)
-    batch = min(int(outcome.first_bad), n_batches - 1)
-    cells, where = batches[batch], f"batch {batch + 1} of {n_batches}"
-    if int(outcome.first_bad) < n_batches:
-        what = f"The {loss.name} loss became {float(outcome.batch_losses[batch])}"
-    elif not bool(outcome.weights_finite) or outcome.loss_validation is None:
-        what = "The weights, or the loss that they give, are no longer finite"
-    else:
-        what = f"The held-out {loss.name} loss became {float(outcome.loss_validation)}"
-        cells, where = validation_cells, f"after batch {n_batches} of {n_batches}"
-    largest = max(
-        float(jnp.abs(rows.take(part)).max()) for part in jnp.array_split(cells, 8) if len(part)
-    )
-    # With values so large their squares, added up, do not fit into 32 bits.
-    if not largest * math.sqrt(batches.shape[1] * rows.shape[1]) < math.sqrt(FLOAT32_MAX):
-        cause = (
-            f"the values: the largest among these cells is {largest:.3g}, and squares of "
-            "such numbers exceed what 32 bits hold. Give raw counts, or log-normalised "
-            "values, which stay below 30"
+    *,
+    callbacks: Sequence[Callback] = (),
+) -> list[Training]:
+    """Fit networks that differ in nothing but their weights and keys, all in one program.
+
+    Each is trained as :func:`train` would, up to rounding. Parameters and errors are those
+    of :func:`train`; a callback that returns True ends the training it was told of.
+    """
+    cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
+    n_steps = -(-len(train_cells) // settings.batch_size)  # in an epoch
+    clock = time.perf_counter()
+    under_way = [_UnderWay.begin(start, settings, len(validation_cells)) for start in starts]
+    with held_back() as interrupted:
+        while active := [one for one in under_way if not one.finished]:
+            # They differ only where they are resumed.
+            done = min(one.progress.epoch for one in active)
+            level = [one for one in active if one.progress.epoch == done]
+            rates = learning_rates(
+                settings.schedule, settings.learning_rate, start=done * n_steps,
+                stop=(done + 1) * n_steps, n_steps=settings.max_epochs * n_steps,
+            )  # fmt: skip
+            keys = [jax.random.fold_in(one.start.key, done + 1) for one in under_way]
+            # Those that wait or have ended go along: another number is another program.
+            outcomes = jax.block_until_ready(run_epochs(
+                [one.progress.state for one in under_way], rows, *cells, keys, rates,
+                settings.kl_weight(done + 1), loss=loss, batch_size=settings.batch_size,
+                noise=settings.noise, weight_decay=settings.weight_decay,
+            ))  # fmt: skip
+            passed, clock = time.perf_counter() - clock, time.perf_counter()
+            for one, key, outcome in zip(under_way, keys, outcomes, strict=True):
+                if one not in level:
+                    continue
+                if not bool(outcome.finite):
+                    order = jax.random.permutation(key, cells[0])
+                    batches, _ = cut_into_batches(order, settings.batch_size)
+                    reason = explain_failure(
+                        outcome, rows, batches, cells[1], rates, done + 1, loss, settings
+                    )
+                    raise one.failure(reason)
+                one.advance(outcome, float(rates[-1]), passed / len(level), callbacks)
+            if interrupted():
+                raise _interruption(level)
+    for one in under_way:
+        idle = abs(_loss_of_zeros(one.progress.state.network, rows, cells[0], loss))
+        one.check_converged(idle, loss)
+    return [one.progress.training(settings) for one in under_way]
+
+
+@dataclass
+class _UnderWay:
+    """One training between its start and its end."""
+
+    start: Start
+    settings: TrainingSettings
+    progress: Progress
+
+    @classmethod
+    def begin(cls, start: Start, settings: TrainingSettings, n_validation: int) -> _UnderWay:
+        optimizer = optax.adam(0.0).init(eqx.filter(start.network, eqx.is_array))
+        fresh = Progress(
+            state=State(start.network, optimizer), best=start.network if n_validation else None
         )
-    else:
-        rate = settings.learning_rate
-        at = "" if np.ptp(rates) == 0 else f" ({rates[batch]:.3g} at this step)"
-        cause = (
-            f"too large a learning rate: it was {rate:g}{at}; try {rate / 10:g}. The largest "
-            f"value among these cells, {largest:.3g}, is harmless"
-        )
-    return (
-        f"{what} in epoch {epoch} of {settings.max_epochs}, {where}. The likely cause is "
-        f"{cause}."
-    )
+        kept = start.checkpoint
+        return cls(start, settings, fresh if kept is None else kept.start(fresh))
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.finished(self.settings)
+
+    def advance(
+        self, outcome: Outcome, rate: float, seconds: float, callbacks: Sequence[Callback]
+    ) -> None:
+        """Take over a good epoch, keep it, and tell of it."""
+        held_out = outcome.loss_validation
+        self.progress = self.progress.advanced(
+            outcome.state, float(outcome.loss_train),
+            None if held_out is None else float(held_out),
+            min_delta=self.settings.min_delta, seconds=seconds,
+        )  # fmt: skip
+        told = Epoch(
+            self.start.run, self.progress.epoch, self.settings.max_epochs,
+            self.progress.loss_train[-1],
+            None if held_out is None else self.progress.loss_validation[-1],
+            rate, self.progress.seconds, self.progress.state.network,
+        )  # fmt: skip
+        kept = self.start.checkpoint
+        if kept is not None:  # before anybody else may fail
+            kept.note(self.progress, finished=self.finished)
+        answers = [callback(told) for callback in callbacks]
+        if any(answer is True for answer in answers):
+            self.progress = replace(self.progress, stopped=True)
+            if kept is not None:
+                kept.note(self.progress, finished=True)
+
+    def failure(self, reason: str) -> TrainingError:
+        """Keep what stood before the epoch that failed, and make the error."""
+        if self.start.checkpoint is not None:
+            self.start.checkpoint.write()
+        if self.progress.epoch:
+            reason += f" The weights after epoch {self.progress.epoch} were the last good ones."
+        return TrainingError(reason, self.progress.training(self.settings), self.start.run)
+
+    def check_converged(self, idle: float, loss: Loss) -> None:
+        """Refuse a finite loss that is absurd beside that of an idle network."""
+        last, rate = self.progress.loss_train[-1], self.settings.learning_rate
+        if last > DIVERGED * max(idle, 1e-30):
+            raise TrainingError(
+                f"Training of {self.start.run} has diverged: its {loss.name} loss is "
+                f"{last:.3g}, more than {DIVERGED} times that of an output of 0 everywhere. "
+                f"The learning rate was {rate:g}; try {rate / 10:g}.",
+                self.progress.training(self.settings), self.start.run,
+            )  # fmt: skip
 
 
-def _failure(
-    reason: str,
-    progress: Progress,
-    settings: TrainingSettings,
-    checkpoint: Checkpoint | None,
-) -> TrainingError:
-    """Keep what stood before the epoch that failed, and make the error."""
-    if checkpoint is not None:
-        checkpoint.write()
-    if progress.epoch:
-        reason += f" The weights after epoch {progress.epoch} were the last good ones."
-    return TrainingError(reason, _training(progress, settings))
+def _loss_of_zeros(network: AutoencoderNetwork, rows: Rows, cells: Array, loss: Loss) -> float:
+    """Loss of a network whose output is 0 everywhere, over the first of some cells."""
+    batch = rows.batch(cells[:1024])
+    shapes = jax.eval_shape(network, batch.x)
+    output = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
+    return float(ratio(*loss.terms(batch, output)))
 
 
-def _advance(
-    progress: Progress, outcome: Outcome, settings: TrainingSettings, seconds: float
-) -> Progress:
-    """Add a good epoch to what stood before."""
-    validation = () if outcome.loss_validation is None else (float(outcome.loss_validation),)
-    advanced = replace(
-        progress,
-        state=outcome.state,
-        loss_train=(*progress.loss_train, float(outcome.loss_train)),
-        loss_validation=(*progress.loss_validation, *validation),
-        seconds=seconds,
-    )
-    if settings.patience is not None and (
-        advanced.best_epoch(settings.min_delta) == advanced.epoch
-    ):
-        advanced = replace(advanced, best=outcome.state.network)
-    return advanced
-
-
-def _interrupt(
-    run: str, progress: Progress, settings: TrainingSettings, checkpoint: Checkpoint | None
-) -> NoReturn:
-    """Stop for Ctrl-C, with everything kept."""
-    where = ""
-    if checkpoint is not None:
-        checkpoint.write()
-        where = f", and kept in {checkpoint.path}"
-    raise TrainingInterrupted(
-        f"Training of {run} was stopped after epoch {progress.epoch} of "
-        f"{settings.max_epochs}{where}.",
-        _training(progress, settings),
-        None if checkpoint is None else checkpoint.path,
-    )
-
-
-def _training(progress: Progress, settings: TrainingSettings) -> Training:
-    """Hand over what a training has come to."""
-    best = progress.best
-    return Training(
-        network=progress.state.network if best is None else best,
-        loss_train=progress.loss_train,
-        loss_validation=progress.loss_validation,
-        best_epoch=None if best is None else progress.best_epoch(settings.min_delta),
-        seconds=progress.seconds,
-    )
+def _interruption(level: Sequence[_UnderWay]) -> TrainingInterrupted:
+    """Keep everything, and make what is raised for Ctrl-C."""
+    first = level[0]
+    for one in level:
+        if one.start.checkpoint is not None:
+            one.start.checkpoint.write()
+    path = None if first.start.checkpoint is None else first.start.checkpoint.path
+    where = "" if path is None else f", and kept in {path if len(level) == 1 else path.parent}"
+    epoch, last = first.progress.epoch, first.settings.max_epochs
+    return TrainingInterrupted(
+        f"Training of {', '.join(one.start.run for one in level)} was stopped after epoch "
+        f"{epoch} of {last}{where}.",
+        first.progress.training(first.settings), path,
+    )  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -368,7 +259,7 @@ class Outcome(NamedTuple):
     finite: Array  # whether all losses and weights are
 
 
-@partial(jax.jit, static_argnames=("loss", "batch_size"))
+@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay"))
 def run_epoch(
     state: State,
     rows: Rows,
@@ -376,23 +267,29 @@ def run_epoch(
     validation_cells: Array,  # (n_validation,)
     key: Array,
     rates: Array,  # (n_batches,) learning rate of every step
+    kl_weight: Array | float = 0.0,
     *,
     loss: Loss,
     batch_size: int,
+    noise: Noise = NO_NOISE,
+    weight_decay: float = 0.0,
 ) -> Outcome:
     """One pass over all training cells as one program; then the held-out loss."""
     order = jax.random.permutation(key, train_cells)
     batches = cut_into_batches(order, batch_size)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(batches[0])))
 
     def step(
-        carry: State, batch: tuple[Array, Array, Array]
+        carry: State, batch: tuple[Array, Array, Array, Array]
     ) -> tuple[State, tuple[Array, Array]]:
-        return train_step(carry, rows, *batch, loss=loss)
+        return train_step(
+            carry, rows, *batch, kl_weight, loss=loss, noise=noise, weight_decay=weight_decay
+        )
 
     def score(carry: None, batch: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
         return None, batch_terms(state.network, rows, *batch, loss=loss)
 
-    state, terms = jax.lax.scan(step, state, (*batches, rates))
+    state, terms = jax.lax.scan(step, state, (*batches, rates, keys))
     # Without held-out cells the last batch tells whether the final weights still work.
     held_out = validation_cells.shape[0] > 0
     last = batches[0][-1:], batches[1][-1:]
@@ -415,23 +312,80 @@ def run_epoch(
     )
 
 
+def run_epochs(
+    states: Sequence[State],
+    rows: Rows,
+    train_cells: Array,  # (n_train,)
+    validation_cells: Array,  # (n_validation,)
+    keys: Sequence[Array],
+    rates: np.ndarray,  # (n_batches,) learning rate of every step
+    kl_weight: float,
+    **choices: Any,
+) -> Sequence[Outcome]:
+    """:func:`run_epoch` for every state and its key; for several, they are one program."""
+    shared = rows, train_cells, validation_cells
+    if len(states) == 1:
+        return [
+            run_epoch(states[0], *shared, keys[0], jnp.asarray(rates), kl_weight, **choices)
+        ]
+    return _stacked_epochs(tuple(states), *shared, tuple(keys), rates, kl_weight, **choices)
+
+
+@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay"))
+def _stacked_epochs(
+    states: tuple[State, ...],
+    rows: Rows,
+    train_cells: Array,
+    validation_cells: Array,
+    keys: tuple[Array, ...],
+    rates: Array,
+    kl_weight: Array,
+    **choices: Any,
+) -> tuple[Outcome, ...]:
+    def one(state: State, key: Array) -> Outcome:
+        return run_epoch(
+            state, rows, train_cells, validation_cells, key, rates, kl_weight, **choices
+        )
+
+    stacked: State = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    outcomes: Outcome = jax.vmap(one)(stacked, jnp.stack(keys))
+    return tuple(jax.tree.map(itemgetter(i), outcomes) for i in range(len(states)))
+
+
 def train_step(
     state: State,
     rows: Rows,
     cells: Array,  # (B,)
     weights: Array,  # (B,) 1 for a cell, 0 for padding
     learning_rate: Array,
+    key: Array,
+    kl_weight: Array | float,
     *,
     loss: Loss,
+    noise: Noise,
+    weight_decay: float,
 ) -> tuple[State, tuple[Array, Array]]:
     """One step of Adam on one batch; also the batch's share of the epoch's loss."""
+    batch = rows.batch(cells)
 
     def objective(network: AutoencoderNetwork) -> tuple[Array, tuple[Array, Array]]:
-        terms = batch_terms(network, rows, cells, weights, loss=loss)
-        return ratio(*terms), terms
+        if noise == NO_NOISE and network.log_variance is None:
+            output, divergence = network(batch.x), jnp.zeros_like(weights)
+        else:
+            output, divergence = network.disturbed(batch.x, noise, key)
+        numerator, denominator = weighted(loss.terms(batch, output), weights)
+        penalty = kl_weight * (divergence * weights).sum()
+        return ratio(numerator + penalty, denominator), (numerator, denominator)
 
     gradients, terms = jax.grad(objective, has_aux=True)(state.network)
     updates, optimizer = optax.adam(learning_rate).update(gradients, state.optimizer)
+    if weight_decay:
+        updates = jax.tree.map(
+            lambda update, weight: (
+                update - learning_rate * weight_decay * weight if weight.ndim > 1 else update
+            ),
+            updates, state.network,
+        )  # fmt: skip
     return State(optax.apply_updates(state.network, updates), optimizer), terms
 
 
@@ -439,8 +393,13 @@ def batch_terms(
     network: AutoencoderNetwork, rows: Rows, cells: Array, weights: Array, *, loss: Loss
 ) -> tuple[Array, Array]:
     """Numerator and denominator of the loss over one batch, two scalars."""
-    y = rows.take(cells)  # (B, n_genes)
-    numerator, denominator = loss.terms(y, network(y))  # (B,), (B,)
+    batch = rows.batch(cells)
+    return weighted(loss.terms(batch, network(batch.x)), weights)
+
+
+def weighted(terms: tuple[Array, Array], weights: Array) -> tuple[Array, Array]:
+    """Sum numerators and denominators of cells by their weights, all of shape (B,)."""
+    numerator, denominator = terms
     return (numerator * weights).sum(), (denominator * weights).sum()
 
 

@@ -10,6 +10,7 @@ from cellglass.checks.matrix import (
     check_array,
     check_largest,
     check_matrix,
+    check_whole,
     describe_place,
     find_constant_genes,
 )
@@ -28,6 +29,7 @@ from cellglass.checks.training import (
     check_early_stopping,
     check_endless_schedule,
     check_losses,
+    check_noise,
     check_schedule,
 )
 
@@ -46,8 +48,10 @@ __all__ = [
     "check_matrix",
     "check_n_latent",
     "check_names",
+    "check_noise",
     "check_range",
     "check_schedule",
+    "check_whole",
     "describe_place",
     "find_constant_genes",
     "suggest",

@@ -260,6 +260,64 @@ def check_matrix(
     )
 
 
+def check_whole(
+    X: Any,
+    *,
+    name: str,
+    loss: str,
+    remedy: str,
+    gene_names: Sequence[str] | None = None,
+) -> None:
+    """Check that every value is a whole number, as counts are.
+
+    Parameters
+    ----------
+    X : array or sparse matrix, shape (n_cells, n_genes)
+        Values that passed :func:`check_matrix`.
+    name : str
+        What to call the matrix in the message.
+    loss : str
+        What needs counts.
+    remedy : str
+        What to do about it.
+    gene_names : sequence of str, optional
+        Names for the message.
+
+    Raises
+    ------
+    InputError
+        If one is not: how many are not, and where the first one is.
+    """
+    if np.dtype(X.dtype).kind in "biu":
+        return
+    if sparse.issparse(X):
+        X = to_csr(X)
+    fractions = _Tally("value", "values")
+    for start, stop in row_chunks(X):
+        chunk = X[start:stop]
+        values = chunk.data if sparse.issparse(chunk) else np.asarray(chunk)
+        odd = values != np.floor(values)
+        if not odd.any():
+            continue
+        if sparse.issparse(chunk):
+            rows = np.repeat(np.arange(start, stop), np.diff(chunk.indptr))
+            fractions.add(odd, rows, chunk.indices)
+        else:
+            rows, columns = np.indices(chunk.shape, sparse=True)
+            places = [np.broadcast_to(p, chunk.shape).ravel() for p in (rows + start, columns)]
+            fractions.add(odd.ravel(), *places)
+    if fractions.first is None:
+        return
+    row, column = fractions.first
+    are = "is not a whole number" if fractions.count == 1 else "are not whole numbers"
+    raise InputError(
+        f"The loss {loss} needs raw counts, but {fractions.count:,} "
+        f"{fractions.one if fractions.count == 1 else fractions.many} of {name} {are}; the "
+        f"first is {X[row, column]:.6g} at {describe_place(row, column, None, gene_names)}. "
+        f"{remedy}"
+    )
+
+
 # Where 32-bit numbers end.
 LARGEST_COUNT = float(np.finfo(np.float32).max)
 

@@ -89,6 +89,31 @@ def check_early_stopping(
         )
 
 
+def check_noise(
+    dropout_rate: object,
+    input_noise: object,
+    weight_decay: object,
+    variational: object,
+    kl_warmup_epochs: object,
+) -> None:
+    """Check what keeps a network from learning its cells by heart.
+
+    Rules: ``dropout_rate`` is in [0, 1), ``input_noise`` and ``weight_decay`` are at least
+    0, ``kl_warmup_epochs`` is a whole number of at least 0; ``variational`` is True or False.
+
+    Raises
+    ------
+    InputError
+        If a rule is broken.
+    """
+    check_range("dropout_rate", dropout_rate, low=0, high=1, high_inclusive=False)
+    check_range("input_noise", input_noise, low=0)
+    check_range("weight_decay", weight_decay, low=0)
+    check_range("kl_warmup_epochs", kl_warmup_epochs, low=0, integer=True)
+    if not isinstance(variational, bool):
+        raise InputError(f"variational is {variational!r}; expected True or False.")
+
+
 def check_callbacks(callbacks: Any) -> tuple[Callable[[Any], object], ...]:
     """Check what is to be called after every epoch.
 

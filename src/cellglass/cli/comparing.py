@@ -39,6 +39,11 @@ def compare(
     patience: opt.Patience = None,
     min_delta: opt.MinDelta = 0.0,
     validation_fraction: opt.ValidationFraction = 0.1,
+    dropout_rate: opt.DropoutRate = 0.0,
+    input_noise: opt.InputNoise = 0.0,
+    weight_decay: opt.WeightDecay = 0.0,
+    variational: opt.Variational = False,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
     n_clusters: opt.NClusters = None,
     layer: opt.Layer = None,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -54,7 +59,8 @@ def compare(
     """Compare latent sizes and losses beside PCA, on one page.
 
     Trains an autoencoder for every pair of --n-latent and --loss and writes report.html,
-    results.json, metrics.csv, figures/, embedding.h5ad and models/ to the output folder.
+    results.json, metrics.csv, scores.csv, figures/, embedding.h5ad and models/ to the output
+    folder.
     Ctrl-C finishes the epoch and keeps the state of the trainings there, for --resume.
     """
     with exits():
@@ -64,6 +70,9 @@ def compare(
             "max_epochs": max_epochs, "batch_size": batch_size,
             "learning_rate": learning_rate, "schedule": schedule, "patience": patience,
             "min_delta": min_delta, "validation_fraction": validation_fraction,
+            "dropout_rate": dropout_rate, "input_noise": input_noise,
+            "weight_decay": weight_decay, "variational": variational,
+            "kl_warmup_epochs": kl_warmup_epochs,
             "n_clusters": n_clusters, "input": input.value, "random_state": random_state,
         }  # fmt: skip
 
@@ -151,11 +160,11 @@ def _compare(
     open_page: bool,
 ) -> None:
     """Check, read, compare, write, and say what came out."""
-    from cellglass.report.write import CHECKPOINTS, check_folder, is_finished
+    from cellglass.report.write import REPORT
 
-    folder = output / CHECKPOINTS
+    folder = output / str(REPORT.checkpoints)
     with exits(folder):
-        check_folder(output, overwrite=overwrite, resume=resume)
+        REPORT.check(output, overwrite=overwrite, resume=resume)
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
             adata = load()
@@ -165,7 +174,7 @@ def _compare(
             from cellglass.compare import compare as run
             from cellglass.report.write import write_report
 
-            if resume and is_finished(output):
+            if resume and REPORT.is_finished(output):
                 if _is_the_same(output, settings, adata, overwrite=overwrite):
                     if not quiet:
                         typer.echo(

@@ -15,7 +15,7 @@ from cellglass.outputs import check_output_file
 if TYPE_CHECKING:
     from cellglass.callbacks import Epoch
     from cellglass.settings import ModelSettings
-    from cellglass.train import Training
+    from cellglass.training_progress import Training
 
 app = typer.Typer()
 
@@ -37,6 +37,11 @@ def train(
     patience: opt.Patience = None,
     min_delta: opt.MinDelta = 0.0,
     validation_fraction: opt.ValidationFraction = 0.1,
+    dropout_rate: opt.DropoutRate = 0.0,
+    input_noise: opt.InputNoise = 0.0,
+    weight_decay: opt.WeightDecay = 0.0,
+    variational: opt.Variational = False,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
     layer: opt.Layer = None,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
@@ -65,7 +70,10 @@ def train(
             n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
             max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
             schedule=schedule, patience=patience, min_delta=min_delta,
-            validation_fraction=validation_fraction, input=input.value,
+            validation_fraction=validation_fraction, dropout_rate=dropout_rate,
+            input_noise=input_noise,
+            weight_decay=weight_decay, variational=variational,
+            kl_warmup_epochs=kl_warmup_epochs, input=input.value,
             random_state=random_state,
         )  # fmt: skip
         check_checkpointing(folder, checkpoint_every, resume=resume)
@@ -145,11 +153,11 @@ def _account(training: Training, output: Path) -> str:
     """Say what came of a training."""
     n = len(training.loss_train)
     said = f"{n} epoch{'s' * (n != 1)}, training loss {training.loss_train[-1]:.4g}"
-    if training.loss_validation:
-        at = (training.best_epoch or n) - 1
-        said += f", held-out loss {training.loss_validation[at]:.4g}"
-    if training.best_epoch is not None:
-        said += f" (weights of epoch {training.best_epoch}, the best)"
+    best = training.best_epoch
+    if best is not None:
+        said += f", held-out loss {training.loss_validation[best - 1]:.4g}"
+        if best < n:
+            said += f" (weights of epoch {best}, the best)"
     return (
         f"{said}; saved in {output}\n"
         f"Go on with: cellglass transform {output} new.h5ad -o out.h5ad"

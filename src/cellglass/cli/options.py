@@ -93,6 +93,10 @@ MATRIX = (
     "Cells × genes, raw counts or log-normalised: .npy, .npz, .csv, .tsv (also .gz), .h5ad, "
     "10x .h5, or a 10x folder with matrix.mtx."
 )
+LOSS_NAMES = (
+    "mse, nonzero_mse and gaussian on log-normalised values; poisson, nb, nb_gene_cell and "
+    "zinb on raw counts"
+)
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder to write; must not exist yet.")
 ]
@@ -107,11 +111,11 @@ NLatents = Annotated[
     typer.Option(help="Dimensions of the bottleneck, one or several.", metavar="N [N ...]"),
 ]
 NLatent = Annotated[int, typer.Option(help="Dimensions of the bottleneck.")]
-LossName = Annotated[str, typer.Option(help="What is made small: mse, nonzero_mse.")]
+LossName = Annotated[str, typer.Option(help=f"What is made small: {LOSS_NAMES}.")]
 LossNames = Annotated[
     list[str],
     typer.Option(
-        help="What is made small, one or several: mse, nonzero_mse.",
+        help=f"What is made small, one or several: {LOSS_NAMES}.",
         metavar="LOSS [LOSS ...]",
     ),
 ]
@@ -125,7 +129,28 @@ MaxEpochs = Annotated[int, typer.Option(help="Passes over the training cells.")]
 BatchSize = Annotated[int, typer.Option(help="The most cells in one step.")]
 LearningRate = Annotated[float, typer.Option(help="Adam's step size.")]
 ValidationFraction = Annotated[
-    float, typer.Option(help="Share of cells held out of all training.")
+    float,
+    typer.Option(
+        help="Share of cells held out of all training; the epoch that is best for them is kept."
+    ),
+]
+DropoutRate = Annotated[
+    float, typer.Option(help="Share of hidden values that each cell loses in a step.")
+]
+InputNoise = Annotated[
+    float,
+    typer.Option(help="Standard deviation of noise on the log-normalised input, in training."),
+]
+WeightDecay = Annotated[
+    float, typer.Option(help="By what share, over the learning rate, a step shrinks weights.")
+]
+Variational = Annotated[
+    bool,
+    typer.Option("--variational", help="Draw latent vectors from a distribution by cell."),
+]
+KlWarmupEpochs = Annotated[
+    int,
+    typer.Option(help="Epochs in which the weight of that distribution's divergence grows."),
 ]
 NClusters = Annotated[
     int | None,
@@ -147,7 +172,7 @@ Patience = Annotated[
     int | None,
     typer.Option(
         help="Early stopping: end when the held-out loss has not become lower for so many "
-        "epochs, and go back to the best one.",
+        "epochs.",
         show_default=False,
     ),
 ]

@@ -22,8 +22,8 @@ class Contrast:
     before, after
         Values under either condition; at least one each.
     is_error
-        True for errors, which are compared by their ratio; False for scores on a scale up
-        to 1, compared by their difference.
+        True for errors and log-likelihoods, which are compared by their ratio; False for
+        scores on a scale up to 1, compared by their difference.
     """
 
     before: tuple[float, ...]
@@ -97,6 +97,8 @@ class Contrast:
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent where that stays readable."""
+    if value < 0:
+        return f"−{number(-value)}"
     if value == 0 or not 1e-4 <= abs(value) < 1e6:
         return f"{value:.3g}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -105,7 +107,26 @@ def number(value: float) -> str:
 
 def score(value: float) -> str:
     """Three decimals, with a true minus sign."""
-    return f"{value:.3f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # + 0.0: nothing is −0.000
+
+
+def plus_minus(shown: str, half_width: float | None) -> str:
+    """Write half the width of an interval as its mean is shown, with as many decimals.
+
+    Parameters
+    ----------
+    shown
+        The mean, as :func:`number`, :func:`score` or :func:`percent` write it.
+    half_width
+        Of the interval; None, where there is none, is written as nothing.
+    """
+    if half_width is None:
+        return ""
+    if "e" in shown:
+        return f"±\u00a0{half_width:.2g}"
+    digits = shown.removesuffix("\u00a0%")
+    scale = 1 if digits == shown else 100
+    return f"±\u00a0{scale * half_width:,.{len(digits.partition('.')[2])}f}"
 
 
 def percent(share: float) -> str:

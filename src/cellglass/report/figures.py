@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from PIL import Image
 
 from cellglass.report.colors import Style, class_styles
 from cellglass.report.summarize import agreement_scores, figure_names
+from cellglass.uncertainty import mean_and_interval
 
 if TYPE_CHECKING:
     from cellglass.compare import Comparison
@@ -28,8 +30,12 @@ PANEL = 5.0, 4.3  # inches
 HEAD = 0.4  # inches above the panels, for the title
 LEGEND_ROW = 0.3  # inches
 GREY = "#777777"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""One colour a loss (Okabe & Ito 2008)."""
+SERIES = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222", "#8b5a2b",
+)  # fmt: skip
+"""One colour a loss (the first seven after Okabe & Ito 2008)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""One mark a loss; colours and marks together repeat after 56 losses."""
 
 PCA_CAPTION = (
     "Every map is a PCA of its own, fitted on the matrix named above it; none is reused for "
@@ -198,7 +204,7 @@ def _draw_maps(
     legend: Legend,
 ) -> Drawing:
     with mpl.rc_context(STYLE):
-        page = _Page(len(maps), title, legend)
+        page = Page(len(maps), title, legend)
         for axes, (heading, points, labels) in zip(page.axes, maps, strict=True):
             scatter(axes, points, codes, legend)
             axes.set(title=heading, xlabel=labels[0], ylabel=labels[1])
@@ -226,7 +232,7 @@ def scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) -
 
 def _draw_loss(run: Evaluation, what: str) -> Drawing:
     with mpl.rc_context(STYLE):
-        page = _Page(1, f"Loss · {what}", None)
+        page = Page(1, f"Loss · {what}", None)
         (axes,) = page.axes
         curves = {"training cells": run.training.loss_train}
         if run.training.loss_validation:
@@ -265,63 +271,98 @@ def _draw_errors(summary: dict[str, Any]) -> Drawing:
     }
     sizes = sorted(summary["settings"]["n_latent"])
     position = {size: i for i, size in enumerate(sizes)}
+    curves = _error_curves(summary)
     with mpl.rc_context(STYLE):
-        page = _Page(len(panels), "Reconstruction error by latent size", None)
+        legend = LEGEND_ROW * math.ceil((len(curves) + 2) / 3)
+        page = Page(
+            len(panels), "Reconstruction error by latent size", None,
+            height=PANEL[1] - 0.3 + legend, bottom=0.7 + legend,
+        )  # fmt: skip
         for axes, (kind, entries) in zip(page.axes, panels.items(), strict=True):
-            rows = [("PCA", GREY, b["n_components"], b) for b in summary["baselines"]] + [
-                (loss, color, run["n_latent"], run)
-                for loss, color in zip(summary["settings"]["loss"], SERIES, strict=False)
-                for run in summary["runs"]
-                if run["loss"] == loss
-            ]
-            shown = [_plot_error(axes, rows, kind + s, position) for s in ("", "_validation")]
-            found = [y for ys in shown for y in ys]
+            found = []
+            for i, curve in enumerate(curves):
+                for suffix, aside in (("", -0.01), ("_validation", 0.01)):
+                    shift = 0.05 * (i - (len(curves) - 1) / 2) + aside  # so bars stay apart
+                    found += _plot_error(axes, curve, kind + suffix, position, shift)
             log_if_wide(axes, found)
             axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
             axes.set_xlim(-0.4, len(sizes) - 0.6)
             axes.set(title=f"over {entries}", xlabel="latent dimensions", ylabel="MSE")
-            names = dict.fromkeys((name, color) for name, color, _, _ in rows)
-            handles = [Line2D([], [], color=c, marker="o", label=n) for n, c in names]
+            handles = [
+                Line2D([], [], color=c.color, marker=c.marker, label=c.name) for c in curves
+            ]
             handles.append(Line2D([], [], color="#333333", label="all cells"))
             handles.append(Line2D([], [], color="#333333", ls=":", label="held-out cells"))
-            axes.legend(handles=handles, frameon=False, fontsize=10, loc="best")
+            axes.legend(
+                handles=handles, frameon=False, fontsize=10, loc="upper center", ncols=3,
+                bbox_to_anchor=(0.45, -0.6 / (PANEL[1] - 1.3)), columnspacing=1,
+            )  # fmt: skip
         return page.finish(
             "mse_by_latent",
             "Mean squared error between reconstruction and original, by latent size: on all "
-            "cells (full lines) and on cells held out of training (dotted). Every dot is a "
-            "run; lines join the means over seeds.",
+            "cells (full lines) and on cells held out of training (dotted). Every mark is a "
+            "run; lines join the means over seeds"
+            + (
+                ", and bars are the 95\u00a0% intervals of those means."
+                if summary["settings"]["seeds"] > 1
+                else "."
+            ),
         )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Rows of one loss, or of PCA, at all latent sizes."""
+
+    name: str
+    color: str
+    marker: str
+    rows: Sequence[tuple[int, dict[str, Any]]]
+
+
+def _error_curves(summary: dict[str, Any]) -> list[_Curve]:
+    pca = [(baseline["n_components"], baseline) for baseline in summary["baselines"]]
+    styles = zip(itertools.cycle(SERIES), itertools.cycle(MARKERS), strict=False)
+    return [
+        _Curve("PCA", GREY, "o", pca),
+        *(
+            _Curve(
+                loss,
+                color,
+                marker,
+                [(run["n_latent"], run) for run in summary["runs"] if run["loss"] == loss],
+            )
+            for loss, (color, marker) in zip(summary["settings"]["loss"], styles, strict=False)
+        ),
+    ]
 
 
 def _plot_error(
-    axes: Axes,
-    rows: Sequence[tuple[str, str, int, dict[str, Any]]],
-    kind: str,
-    position: dict[int, int],
+    axes: Axes, curve: _Curve, kind: str, position: dict[int, int], shift: float
 ) -> list[float]:
+    """Plot one curve, its runs and its intervals; tell the values."""
     held_out = kind.endswith("_validation")
-    found = []
-    for name, color in dict.fromkeys((name, color) for name, color, _, _ in rows):
-        by_size: dict[int, list[float]] = {}
-        for row_name, _, size, row in rows:
-            value = row["reconstruction"][kind]
-            if row_name == name and value is not None:
-                by_size.setdefault(position[size], []).append(value)
-        if not by_size:
-            continue
-        x = sorted(by_size)
+    by_size: dict[int, list[float]] = {}
+    for size, row in curve.rows:
+        value = row["reconstruction"][kind]
+        if value is not None:
+            by_size.setdefault(position[size], []).append(value)
+    if not by_size:
+        return []
+    x = np.array(sorted(by_size))
+    line = ":" if held_out else "-"
+    axes.plot(x + shift, [np.mean(by_size[i]) for i in x], color=curve.color, ls=line, lw=1.5)
+    face = "white" if held_out else curve.color
+    for i in x:
         axes.plot(
-            x,
-            [np.mean(by_size[i]) for i in x],
-            color=color,
-            ls=":" if held_out else "-",
-            lw=1.5,
-        )
-        for i in x:
-            face = "white" if held_out else color
-            axes.plot([i] * len(by_size[i]), by_size[i], "o", color=color, mfc=face, ms=5)
-            found += by_size[i]
-    return found
+            [i + shift] * len(by_size[i]), by_size[i], curve.marker, color=curve.color,
+            mfc=face, ms=5, alpha=1 if len(by_size[i]) == 1 else 0.5, mew=1,
+        )  # fmt: skip
+        interval = mean_and_interval(by_size[i])
+        if interval.low is not None and interval.high is not None:
+            low = max(interval.low, 0.0)  # no squared error is below
+            axes.plot([i + shift] * 2, [low, interval.high], color=curve.color, ls=line, lw=2)
+    return [value for found in by_size.values() for value in found]
 
 
 def _draw_clustering(summary: dict[str, Any]) -> Drawing:
@@ -337,7 +378,7 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
     methods = {"kmeans": ("k-means", "o", SERIES[0]), "leiden": ("Leiden", "s", SERIES[1])}
     rows = list(spaces)[::-1]
     with mpl.rc_context(STYLE):
-        page = _Page(
+        page = Page(
             len(scores), "Clusters by space", None,
             height=max(PANEL[1], 1.2 + 0.4 * len(rows)), left=0.35 + 0.1 * max(map(len, rows)),
         )  # fmt: skip
@@ -345,32 +386,18 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
             for shift, (method, (name, marker, color)) in zip(
                 (0.13, -0.13), methods.items(), strict=True
             ):
-                points = [
-                    (value, y + shift)
-                    for y, space in enumerate(rows)
-                    for item in spaces[space]
-                    if (value := item["clustering"][method][key]) is not None
+                found = [
+                    [item["clustering"][method][key] for item in spaces[space]]
+                    for space in rows
                 ]
-                if points:
-                    axes.plot(
-                        *zip(*points, strict=True), marker, color=color, ms=6, ls="", label=name
-                    )
+                _plot_scores(axes, found, shift, marker, color, name)
             if key == "silhouette" and labelled:
-                points = [
-                    (item["label_silhouette"], y)
-                    for y, space in enumerate(rows)
-                    for item in spaces[space]
-                    if item["label_silhouette"] is not None
-                ]
-                if points:
-                    axes.plot(
-                        *zip(*points, strict=True),
-                        "D",
-                        color=SERIES[2],
-                        ms=6,
-                        ls="",
-                        label="labels",
-                    )
+                found = [[item["label_silhouette"] for item in spaces[space]] for space in rows]
+                _plot_scores(axes, found, 0.0, "D", SERIES[2], "labels")
+            elif key != "silhouette":
+                by_chance = summary["chance"]["clustering"]
+                highest = max(by_chance[method][key]["q95"] for method in methods)
+                axes.axvline(highest, color=GREY, ls=":", lw=1.5, label="chance")
             axes.set_yticks(range(len(rows)), rows)
             axes.set_ylim(-0.6, len(rows) - 0.4)
             low = -0.05 if key != "silhouette" else None
@@ -385,9 +412,15 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
                 )  # fmt: skip
         return page.finish(
             "clustering_by_run",
-            "Scores of k-means and Leiden in every space, one mark a run. "
+            "Scores of k-means and Leiden in every space, one mark a run"
             + (
-                "Agreement with the labels is 1 at best and about 0 by chance. "
+                ", with the means over seeds and their 95\u00a0% intervals as lines. "
+                if summary["settings"]["seeds"] > 1
+                else ". "
+            )
+            + (
+                "Agreement with the labels is 1 at best; left of the dotted line are 95\u00a0% "
+                "of the scores of shuffled labels. "
                 if labelled
                 else ""
             )
@@ -396,7 +429,32 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
         )
 
 
-class _Page:
+def _plot_scores(
+    axes: Axes,
+    found: Sequence[Sequence[float | None]],
+    shift: float,
+    marker: str,
+    color: str,
+    label: str,
+) -> None:
+    """Plot one score of every row's runs, and the intervals of their means."""
+    for y, numbers in enumerate(found):
+        defined = [value for value in numbers if value is not None]
+        height = y + shift
+        alpha = 1 if len(defined) == 1 else 0.5
+        if defined:
+            axes.plot(
+                defined, [height] * len(defined), marker, color=color, ms=6, alpha=alpha, mew=0
+            )
+            interval = mean_and_interval(defined)
+            if interval.low is not None and interval.high is not None:
+                axes.plot([interval.low, interval.high], [height] * 2, color=color, lw=1.5)
+                axes.plot([interval.mean], [height], "|", color=color, ms=11, mew=2)
+    if any(value is not None for numbers in found for value in numbers):
+        axes.plot([], [], marker, color=color, ms=6, label=label)
+
+
+class Page:
     """A row of panels of equal size, so that each can also be shown alone."""
 
     def __init__(
@@ -407,6 +465,7 @@ class _Page:
         *,
         height: float = PANEL[1],
         left: float = 1.0,
+        bottom: float = 0.7,
     ) -> None:
         width = PANEL[0]
         self._legend_height = 0.0
@@ -432,9 +491,9 @@ class _Page:
             self.figure.add_axes(
                 (
                     (i * width + left) / (n_panels * width),
-                    (self._legend_height + 0.7) / total,
+                    (self._legend_height + bottom) / total,
                     (width - left - 0.25) / (n_panels * width),
-                    (height - 1.0) / total,
+                    (height - 0.3 - bottom) / total,
                 )
             )
             for i in range(n_panels)
@@ -457,6 +516,7 @@ class _Page:
         )  # fmt: skip
 
     def finish(self, name: str, caption: str) -> Drawing:
+        """Keep the figure as PNG and SVG."""
         png, svg = io.BytesIO(), io.BytesIO()
         with warnings.catch_warnings():
             # The font may lack a character of a label; the page's own legend shows it.

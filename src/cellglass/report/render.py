@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellglass.report.colors import Style
-from cellglass.report.contrast import number, percent, score
+from cellglass.report.conclusions.numbers import group_name
+from cellglass.report.contrast import number, percent, plus_minus, score
 from cellglass.report.figures import Drawing, Legend
 from cellglass.report.summarize import agreement_scores
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 GLYPHS = {
     "o": "●", "s": "■", "^": "▲", "X": "✖", "D": "◆", "v": "▼", "P": "✚", "*": "★",
@@ -38,6 +42,28 @@ def render(
     str
         HTML that loads nothing from anywhere. Text from the user's files is escaped.
     """
+    by_name = {drawing.name: drawing for drawing in drawings}
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(
+            summary=summary,
+            figures=by_name,
+            images=[(drawing, image_source(drawing)) for drawing in drawings],
+            legends={run: _swatches(legend) for run, legend in legends.items()},
+            agreement=agreement_scores(summary),
+            groups=[{"run": group_name(g), **g["scores"]} for g in summary["groups"]],
+            likelihood=likelihood_key(summary),
+            plus_minus=plus_minus,
+            forms={"number": number, "score": score, "percent": percent},
+            python_call=python_call(summary),
+            command=command(summary),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """Make the environment of all templates: text is escaped, a missing name is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -53,23 +79,25 @@ def render(
         "percent": _missing(percent),
         "count": _missing(lambda value: f"{value:,}"),
     }
-    by_name = {drawing.name: drawing for drawing in drawings}
-    return environment.get_template("report.html").render(
-        summary=summary,
-        figures=by_name,
-        images=[(drawing, _image(drawing)) for drawing in drawings],
-        legends={run: _swatches(legend) for run, legend in legends.items()},
-        agreement=agreement_scores(summary),
-        python_call=python_call(summary),
-        command=command(summary),
-    )
+    return environment
+
+
+def likelihood_key(summary: dict[str, Any]) -> str | None:
+    """Name the log-likelihood that the tables show: of held-out cells where there are any.
+
+    None where no run has it, because the matrix did not hold raw counts.
+    """
+    of_cells = "_validation" if summary["dataset"]["n_validation"] else ""
+    key = f"log_likelihood{of_cells}"
+    found = (run["reconstruction"].get(key) for run in summary["runs"])
+    return None if all(value is None for value in found) else key
 
 
 def _missing(form: Any) -> Any:
     return lambda value: "–" if value is None else form(value)
 
 
-def _image(drawing: Drawing) -> str:
+def image_source(drawing: Drawing) -> str:
     """Embed what is smaller: maps are pictures of points, the rest a few lines."""
     kind, data = "png", drawing.png
     if not drawing.name.startswith(("pca_", "tsne_")):
@@ -89,7 +117,8 @@ def _swatches(legend: Legend) -> dict[str, Any]:
 
 OPTIONS = (
     "seeds", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate", "schedule",
-    "patience", "min_delta", "validation_fraction", "n_clusters", "input", "random_state",
+    "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
+    "weight_decay", "variational", "kl_warmup_epochs", "n_clusters", "input", "random_state",
 )  # fmt: skip
 
 
@@ -111,10 +140,18 @@ def command(summary: dict[str, Any]) -> str | None:
     if dataset["layer_name"]:
         words += ["--layer", dataset["layer_name"]]
     words += ["--n-latent", *map(str, settings["n_latent"]), "--loss", *settings["loss"]]
-    for option in OPTIONS:
-        if settings[option] is not None:
-            words += [f"--{option.replace('_', '-')}", str(settings[option])]
-    return shlex.join([*words, "-o", "report/"])
+    return shlex.join([*words, *option_words(settings, OPTIONS), "-o", "report/"])
+
+
+def option_words(settings: dict[str, Any], options: Sequence[str]) -> list[str]:
+    """Write settings as options of the command line, those that are not set left out."""
+    words = []
+    for option in options:
+        value = settings[option]
+        if value is not None and value is not False:
+            words.append(f"--{option.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    return words
 
 
 def python_call(summary: dict[str, Any]) -> str | None:
@@ -134,7 +171,7 @@ def python_call(summary: dict[str, Any]) -> str | None:
             "    adata,",
             *([f"    {given},"] if given else []),
             *(
-                f"    {name}={_as_code(name, settings[name])},"
+                f"    {name}={as_code(name, settings[name])},"
                 for name in ("n_latent", "loss", *OPTIONS)
                 if settings[name] is not None
             ),
@@ -144,7 +181,8 @@ def python_call(summary: dict[str, Any]) -> str | None:
     )
 
 
-def _as_code(name: str, value: Any) -> str:
+def as_code(name: str, value: Any) -> str:
+    """Write a setting as Python."""
     if name == "schedule" and value == "custom":
         return "schedule"  # whoever reads this has that function
     return repr(tuple(value) if isinstance(value, list) else value)

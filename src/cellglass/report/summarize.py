@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,22 @@ import numpy as np
 
 from cellglass import __version__
 from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
+from cellglass.expectation import mean_log_likelihoods
 from cellglass.losses import LOSSES
 from cellglass.metrics import mean_squared_errors
 from cellglass.neighbors import N_NEIGHBORS
 from cellglass.outputs import csv_text
 from cellglass.project import Maps, tsne_engine
 from cellglass.report.conclusions import conclude
+from cellglass.report.groups import flatten, group_runs, highest_by_chance
+from cellglass.uncertainty import N_PERMUTATIONS, neighbors_by_chance
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cellglass.compare import Comparison
     from cellglass.evaluate import Baseline, Evaluation
+    from cellglass.preprocess import Preprocessor
 
 SCHEMA = 1
 PACKAGES = (
@@ -54,7 +59,8 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
     -------
     dict
         With the keys ``schema``, ``dataset``, ``settings``, ``original``, ``runs``,
-        ``baselines``, ``conclusions`` and ``environment``; missing numbers are None.
+        ``baselines``, ``groups`` (runs over their seeds), ``chance`` (what scores are worth
+        by chance), ``conclusions`` and ``environment``; missing numbers are None.
     """
     held_out = comparison.is_validation
     summary: dict[str, Any] = {
@@ -69,8 +75,18 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         "runs": [_run(run, held_out) for run in comparison.runs],
         "baselines": [_baseline(baseline, held_out) for baseline in comparison.baselines],
     }
+    clusters = {
+        run.name: {method: c.clusters for method, c in run.latent.clustering.items()}
+        for run in comparison.runs
+    }
+    summary["groups"] = group_runs(summary["runs"], clusters)
+    summary["chance"] = _chance(summary)
     summary["conclusions"] = conclude(summary)
-    summary["environment"] = _environment(comparison)
+    _, engine = tsne_engine(len(comparison.cell_names))
+    summary["environment"] = {
+        **environment(comparison.settings.random_state),
+        "tsne": f"{engine} {version(engine)}",
+    }
     return summary
 
 
@@ -88,7 +104,7 @@ def metrics_frame(summary: dict[str, Any]) -> pd.DataFrame:
     skipped = ("history", "maps")
     return pd.DataFrame(
         [
-            dict(_flatten({key: v for key, v in run.items() if key not in skipped}))
+            dict(flatten({key: v for key, v in run.items() if key not in skipped}))
             for run in summary["runs"]
         ]
     )
@@ -96,7 +112,38 @@ def metrics_frame(summary: dict[str, Any]) -> pd.DataFrame:
 
 def metrics_csv(summary: dict[str, Any]) -> str:
     """Write :func:`metrics_frame` as CSV, in which no text is a spreadsheet's formula."""
-    frame = metrics_frame(summary)
+    return _csv(metrics_frame(summary))
+
+
+def scores_frame(summary: dict[str, Any]) -> pd.DataFrame:
+    """Flatten the groups of a summary to a table with one row a loss and latent size.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns are the paths of the numbers under ``scores`` in ``results.json``, joined by
+        underscores: ``reconstruction_mse_all_mean``, ``reconstruction_mse_all_low``, ...,
+        and ``stability_kmeans_ari_mean``, ...
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                **dict(flatten({k: v for k, v in group.items() if k != "scores"})),
+                **dict(flatten(group["scores"])),
+            }
+            for group in summary["groups"]
+        ]
+    )
+
+
+def scores_csv(summary: dict[str, Any]) -> str:
+    """Write :func:`scores_frame` as CSV, in which no text is a spreadsheet's formula."""
+    return _csv(scores_frame(summary))
+
+
+def _csv(frame: pd.DataFrame) -> str:
     return frame.map(lambda cell: csv_text(cell) if isinstance(cell, str) else cell).to_csv(
         index=False, lineterminator="\n"
     )
@@ -113,18 +160,7 @@ def agreement_scores(summary: dict[str, Any]) -> list[str]:
     """Name the scores of clusters against labels; none without labels."""
     if summary["dataset"]["n_labels"] is None:
         return []
-    scores = summary["original"]["clustering"]["kmeans"]
-    return [name for name in scores if name not in ("silhouette", "n_clusters")]
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat += _flatten(value, f"{prefix}{key}_")
-        else:
-            flat.append((prefix + key, value))
-    return flat
+    return list(summary["original"]["clustering"]["kmeans"]["permutation"])
 
 
 def data_and_labels(data: str, labels: Iterable[object] | None) -> str:
@@ -138,7 +174,6 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
     sizes = {} if labels is None else dict(labels.value_counts())
     n_cells = len(comparison.cell_names)
     n_validation = int(comparison.is_validation.sum())
-    preprocessor = comparison.preprocessor
     return {
         "name": comparison.source.get("matrix"),
         "labels_name": comparison.source.get("labels"),
@@ -152,11 +187,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
         "label_sizes": {str(label): int(size) for label, size in sizes.items()},
         "n_train": n_cells - n_validation,
         "n_validation": n_validation,
-        "input": preprocessor.input,
-        "input_detected": preprocessor.detected,
-        "input_reason": preprocessor.reason,
-        "target_sum": preprocessor.target_sum if preprocessor.input == "counts" else None,
-        "warnings": list(preprocessor.warnings),
+        **of_preprocessor(comparison.preprocessor),
         "n_zero_genes": comparison.constant.n_zero_genes,
         "n_constant_genes": comparison.constant.n_constant_genes,
         "n_zero_cells": comparison.constant.n_zero_cells,
@@ -191,6 +222,7 @@ def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
         "best_epoch": run.training.best_epoch,
         "reconstruction": {
             **mean_squared_errors(run.errors, held_out),
+            **mean_log_likelihoods(run.log_likelihoods, run.errors.n_genes, held_out),
             "variance_kept": run.variance_kept,
             "mean_at_zeros": run.mean_at_zeros,
             "label_silhouette": run.reconstruction.label_silhouette,
@@ -210,7 +242,10 @@ def _baseline(baseline: Baseline, held_out: np.ndarray) -> dict[str, Any]:
     return {
         "name": "pca",
         "n_components": baseline.n_components,
-        "reconstruction": mean_squared_errors(baseline.errors, held_out),
+        "reconstruction": {
+            **mean_squared_errors(baseline.errors, held_out),
+            **mean_log_likelihoods(baseline.log_likelihoods, baseline.errors.n_genes, held_out),
+        },
         **_space(baseline.space),
     }
 
@@ -223,11 +258,25 @@ def _space(space: Space) -> dict[str, Any]:
     }
 
 
-def _scores(clustering: Clustering) -> dict[str, float | int | None]:
+def _scores(clustering: Clustering) -> dict[str, Any]:
     return {
         **clustering.agreement,
         "silhouette": clustering.silhouette,
         "n_clusters": clustering.n_clusters,
+        "permutation": {
+            name: None if chance is None else asdict(chance)
+            for name, chance in clustering.chance.items()
+        },
+    }
+
+
+def _chance(summary: dict[str, Any]) -> dict[str, Any]:
+    dataset = summary["dataset"]
+    spaces = [summary["original"], *summary["baselines"], *summary["runs"]]
+    return {
+        "n_permutations": None if dataset["n_labels"] is None else N_PERMUTATIONS,
+        "clustering": highest_by_chance(spaces),
+        "neighbors_preserved": neighbors_by_chance(dataset["n_neighbors"], dataset["n_cells"]),
     }
 
 
@@ -235,17 +284,27 @@ def _maps(maps: Maps) -> dict[str, list[float]]:
     return {"pca_variance_ratio": [float(share) for share in maps.pca_variance_ratio]}
 
 
-def _environment(comparison: Comparison) -> dict[str, Any]:
+def environment(random_state: int) -> dict[str, Any]:
+    """Name all versions, the machine and the random state that numbers depend on."""
     import jax
 
     device = jax.devices()[0]
-    _, engine = tsne_engine(len(comparison.cell_names))
     return {
         "cellglass": __version__,
         **{package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "device": f"{device.platform} ({device.device_kind})",
         "system": f"{platform.system()} {platform.machine()}",
-        "tsne": f"{engine} {version(engine)}",
-        "random_state": comparison.settings.random_state,
+        "random_state": random_state,
+    }
+
+
+def of_preprocessor(preprocessor: Preprocessor) -> dict[str, Any]:
+    """Say what the values are and what was made of them."""
+    return {
+        "input": preprocessor.input,
+        "input_detected": preprocessor.detected,
+        "input_reason": preprocessor.reason,
+        "target_sum": preprocessor.target_sum if preprocessor.input == "counts" else None,
+        "warnings": list(preprocessor.warnings),
     }

@@ -1,4 +1,4 @@
-"""The output folder: all files or none."""
+"""The output folder of a comparison: all files or none."""
 
 from __future__ import annotations
 
@@ -9,94 +9,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellglass.checkpoint import is_unfinished
-from cellglass.errors import InputError
 from cellglass.fit import model_of
-from cellglass.outputs import (
-    check_writable,
-    exchange,
-    recover_leftovers,
-    scratch_beside,
-)
-from cellglass.report.summarize import figure_names, metrics_csv
+from cellglass.report.folder import OutputFolder
+from cellglass.report.summarize import figure_names, metrics_csv, scores_csv
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.compare import Comparison
 
-CONTENT = (
-    "report.html",
-    "results.json",
-    "metrics.csv",
-    "figures",
-    "embedding.h5ad",
-    "models",
+
+def _files(results: Mapping[str, Any]) -> set[str]:
+    runs = [run["run"] for run in results["runs"]]
+    return {
+        *(f"{name}{suffix}" for name in figure_names(runs) for suffix in (".png", ".svg")),
+        *(f"{run}.safetensors" for run in runs),
+    }
+
+
+REPORT = OutputFolder(
+    noun="report",
+    content=(
+        "report.html",
+        "results.json",
+        "metrics.csv",
+        "scores.csv",
+        "figures",
+        "embedding.h5ad",
+        "models",
+    ),
+    rows="runs",
+    files=_files,
+    checkpoints="cellglass-checkpoints",
 )
-
-
-CHECKPOINTS = "cellglass-checkpoints"
-"""Folder with the state of unfinished trainings, there until the report is written."""
-
-
-def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Refuse a folder that a report may not be written to.
-
-    Rules: it must not exist yet, and there must be room to write. With ``overwrite`` it may
-    exist, if none of its files has the name of a part of a report, or they are an earlier
-    report: then the files of that report are replaced, and all else in the folder stays.
-    With ``resume`` it may exist if it holds checkpoints, or nothing yet; what a killed
-    process left half done in it is removed.
-
-    Parameters
-    ----------
-    folder
-        Where the report is to go.
-    overwrite
-        Whether an earlier report may be replaced.
-    resume
-        Whether the report of an earlier, stopped call is to be finished.
-
-    Raises
-    ------
-    InputError
-        If a rule is broken.
-    """
-    if resume:
-        recover_leftovers(folder)
-    if not (folder.exists() or folder.is_symlink()):
-        check_writable(folder)
-        return
-    if not folder.is_dir():
-        raise InputError(
-            f"The output {folder} is a file; expected the name of a folder to make."
-        )
-    unfinished = is_unfinished(folder / CHECKPOINTS)
-    begun = unfinished or not any(folder.iterdir()) or _is_report(folder)
-    if unfinished and not (overwrite or resume):
-        raise InputError(
-            f"The output folder {folder} holds the checkpoints of a comparison that was "
-            "stopped, and nothing in it was changed. Add --resume to the same command to go "
-            "on with it, or --overwrite to start anew."
-        )
-    if not (overwrite or (resume and begun)):
-        raise InputError(
-            f"The output folder {folder} already exists, and nothing in it was changed. Give "
-            "another name to -o, or --overwrite to replace the report in it."
-        )
-    present = [name for name in CONTENT if (folder / name).exists()]
-    if present and not (unfinished or _is_report(folder)):
-        raise InputError(
-            f"The output folder {folder} holds {', '.join(present)}, but no results.json of "
-            "cellglass beside it, so these are perhaps not an earlier report, and nothing was "
-            "changed. Give another name to -o."
-        )
-    check_writable(folder)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a whole report, and no state of trainings to resume."""
-    return _is_report(folder) and not is_unfinished(folder / CHECKPOINTS)
 
 
 def difference(folder: Path, settings: Mapping[str, Any], sha256: str) -> str | None:
@@ -122,16 +67,6 @@ def difference(folder: Path, settings: Mapping[str, Any], sha256: str) -> str | 
     return None
 
 
-def _is_report(folder: Path) -> bool:
-    try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return "cellglass" in results["environment"] and all(
-            "run" in r for r in results["runs"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
 def write_report(
     comparison: Comparison,
     folder: Path,
@@ -142,19 +77,12 @@ def write_report(
 ) -> Path:
     """Write all output files of a comparison.
 
-    They are made in a hidden folder, which takes the target's place at the end: a run that
-    fails or is stopped on the way leaves what was there untouched.
-
     Parameters
     ----------
     comparison
         What to report.
-    folder
-        Target; see :func:`check_folder`.
-    overwrite
-        Whether an earlier report may be replaced.
-    resume
-        Whether the target may hold the checkpoints of this comparison.
+    folder, overwrite, resume
+        As :meth:`cellglass.report.folder.OutputFolder.write` takes them.
     progress
         Called as ``progress(stage, done, total)``.
 
@@ -163,30 +91,10 @@ def write_report(
     pathlib.Path
         Of ``report.html`` in the target.
     """
-    check_folder(folder, overwrite=overwrite, resume=resume)
-    with scratch_beside(folder) as scratch:
-        made = scratch / "report"
-        made.mkdir()
-        _write_content(comparison, made, progress)
-        if folder.is_dir():
-            written = _names_of_last_report(folder)
-            exchange(folder, made, CONTENT, scratch, keep=lambda path: path.name not in written)
-        else:
-            made.rename(folder)
-    return folder / "report.html"
-
-
-def _names_of_last_report(folder: Path) -> set[str]:
-    """Names of all files that an earlier report wrote into its folders."""
-    results = folder / "results.json"
-    if not _is_report(folder):
-        return set()
-    runs = [run["run"] for run in json.loads(results.read_text(encoding="utf-8"))["runs"]]
-    figures = figure_names(runs)
-    return {
-        *(f"{name}{suffix}" for name in figures for suffix in (".png", ".svg")),
-        *(f"{run}.safetensors" for run in runs),
-    }
+    return REPORT.write(
+        folder, lambda made: _write_content(comparison, made, progress),
+        overwrite=overwrite, resume=resume,
+    )  # fmt: skip
 
 
 def _write_content(
@@ -199,6 +107,7 @@ def _write_content(
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     (folder / "metrics.csv").write_text(metrics_csv(summary), encoding="utf-8")
+    (folder / "scores.csv").write_text(scores_csv(summary), encoding="utf-8")
 
     (folder / "models").mkdir()
     for run in comparison.runs:

@@ -1,0 +1,170 @@
+"""An output folder: what may be replaced, and how a whole one takes its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellglass.checkpoint import is_unfinished
+from cellglass.errors import InputError
+from cellglass.outputs import (
+    check_writable,
+    exchange,
+    recover_leftovers,
+    scratch_beside,
+)
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """What one command writes into its folder.
+
+    Attributes
+    ----------
+    noun
+        What the whole is called in messages.
+    content
+        Names of the files and folders in it, ``results.json`` among them.
+    rows
+        The list in ``results.json`` that tells it from what other commands write.
+    files
+        Names of all files in its folders, from the content of ``results.json``.
+    checkpoints
+        Folder in it that holds the state of unfinished trainings; None if there is none.
+    """
+
+    noun: str
+    content: tuple[str, ...]
+    rows: str
+    files: Callable[[dict[str, Any]], set[str]]
+    checkpoints: str | None = None
+
+    def check(self, folder: Path, *, overwrite: bool, resume: bool = False) -> None:
+        """Refuse a folder that may not be written to.
+
+        Rules: it must not exist yet, and there must be room to write. With ``overwrite`` it may
+        exist, if none of its files has the name of a part of the output, or they are an
+        earlier output: then its files are replaced, and all else in the folder stays.
+        With ``resume`` it may exist if it holds checkpoints, or nothing yet; what a killed
+        process left half done in it is removed.
+
+        Parameters
+        ----------
+        folder
+            Where the output is to go.
+        overwrite
+            Whether an earlier output may be replaced.
+        resume
+            Whether that of an earlier, stopped call is to be finished.
+
+        Raises
+        ------
+        InputError
+            If a rule is broken.
+        """
+        if resume:
+            recover_leftovers(folder)
+        if not (folder.exists() or folder.is_symlink()):
+            check_writable(folder)
+            return
+        if not folder.is_dir():
+            raise InputError(
+                f"The output {folder} is a file; expected the name of a folder to make."
+            )
+        unfinished = self._is_unfinished(folder)
+        begun = unfinished or not any(folder.iterdir()) or self.is_whole(folder)
+        if unfinished and not (overwrite or resume):
+            raise InputError(
+                f"The output folder {folder} holds the checkpoints of a comparison that was "
+                "stopped, and nothing in it was changed. Add --resume to the same command to "
+                "go on with it, or --overwrite to start anew."
+            )
+        if not (overwrite or (resume and begun)):
+            raise InputError(
+                f"The output folder {folder} already exists, and nothing in it was changed. "
+                f"Give another name to -o, or --overwrite to replace the {self.noun} in it."
+            )
+        present = [name for name in self.content if (folder / name).exists()]
+        if present and not (unfinished or self.is_whole(folder)):
+            raise InputError(
+                f"The output folder {folder} holds {', '.join(present)}, but no results.json "
+                f"of a {self.noun} by cellglass beside it, so these are perhaps not an earlier "
+                f"{self.noun}, and nothing was changed. Give another name to -o."
+            )
+        check_writable(folder)
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether a folder holds the whole output, and no state of trainings to resume."""
+        return self.is_whole(folder) and not self._is_unfinished(folder)
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether a folder holds an output of this kind."""
+        try:
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            self.files(results)
+            return "cellglass" in results["environment"] and isinstance(
+                results[self.rows], list
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def _is_unfinished(self, folder: Path) -> bool:
+        return self.checkpoints is not None and is_unfinished(folder / self.checkpoints)
+
+    def write(
+        self,
+        folder: Path,
+        make: Callable[[Path], None],
+        *,
+        overwrite: bool,
+        resume: bool = False,
+    ) -> Path:
+        """Make everything in a hidden folder, which then takes the target's place.
+
+        A run that fails or is stopped on the way leaves what was there untouched.
+
+        Parameters
+        ----------
+        folder
+            Target; see :meth:`check`.
+        make
+            Writes all content into the folder that it is given.
+        overwrite
+            Whether an earlier output may be replaced.
+        resume
+            Whether the target may hold checkpoints of the same work.
+
+        Returns
+        -------
+        pathlib.Path
+            Of the page in the target.
+
+        Raises
+        ------
+        InputError
+            If the target may not be written to.
+        """
+        self.check(folder, overwrite=overwrite, resume=resume)
+        with scratch_beside(folder) as scratch:
+            made = scratch / "made"
+            made.mkdir()
+            make(made)
+            if folder.is_dir():
+                written = self._last_files(folder)
+                exchange(
+                    folder, made, self.content, scratch,
+                    keep=lambda path: path.name not in written,
+                )  # fmt: skip
+            else:
+                made.rename(folder)
+        return folder / "report.html"
+
+    def _last_files(self, folder: Path) -> set[str]:
+        """Name all files that an earlier output has in its folders."""
+        if not self.is_whole(folder):
+            return set()
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return self.files(results)
