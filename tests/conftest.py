@@ -1,5 +1,7 @@
 """Data shared by tests: small, simulated, made once."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,12 @@ import cellglass as cg
 
 HOSTILE = ["<script>alert(1)</script>", "=1+1", "$x_$"]
 """Names of classes that would do harm or look odd where they are not escaped."""
+
+
+def pytest_configure(config):
+    """Keep what JAX compiles, for this run's other processes and for the next run."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 @pytest.fixture(scope="session")

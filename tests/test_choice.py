@@ -83,7 +83,7 @@ def test_agreement_is_the_share_of_resamples_that_choose_the_same(null):
 def test_nothing_is_chosen_unless_the_best_surpasses_the_null_model(null, chosen):
     found = choose(null=null)
     assert found.chosen == chosen
-    assert ("Nothing to be found" in found.sentence()) == (chosen is None)
+    assert ("Nothing but noise was found" in found.sentence()) == (chosen is None)
 
 
 def test_a_difference_that_never_varies_is_decided_by_its_sign():
@@ -156,3 +156,11 @@ def test_the_dictionary_holds_all_as_plain_values():
 def test_what_the_rule_cannot_be_applied_to_is_named(change, expected):
     with pytest.raises(InputError, match=expected):
         choose(**change)
+
+
+def test_a_gain_that_chance_may_have_given_asks_for_more_splits():
+    null = np.array([1.0, 1.0, 1.0])
+    unsure = choose([[0.9, 2], [0.99, 2], [0.8, 2]], null, [1, 2])
+    assert unsure.chosen is None and "With more splits" in unsure.sentence()
+    behind = choose([[1.1, 2], [1.2, 2], [1.3, 2]], null, [1, 2])
+    assert behind.chosen is None and "With more splits" not in behind.sentence()

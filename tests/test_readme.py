@@ -9,18 +9,22 @@ from pathlib import Path
 import anndata
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+import cellglass as cg
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"```bash\n(.+?)```", README, re.S)
 PROGRAMS = re.findall(r"```python\n(.+?)```", README, re.S)
 
 
 def test_there_is_a_short_example_for_each_of_the_three_ways():
     (script,) = SCRIPTS
-    scanpy, scikit_learn, comparison = PROGRAMS
+    scanpy, scikit_learn, comparison, selection = PROGRAMS
     assert len(script.splitlines()) == 3
     assert "cg.tl.autoencoder" in scanpy and len(scanpy.split("\n\n")[1].splitlines()) == 3
     assert "cg.Autoencoder" in scikit_learn
-    assert ".report(" in comparison
+    assert "cg.compare(" in comparison and ".report(" in comparison
+    assert "cg.select(" in selection and ".report(" in selection
 
 
 def test_the_example_of_the_command_line_runs(tmp_path):
@@ -34,13 +38,28 @@ def test_the_example_of_the_command_line_runs(tmp_path):
     assert embedded.obsm["X_ae"].shape == (1500, 10)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["scanpy", "scikit-learn", "compare"])
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=["scanpy", "scikit-learn", "compare", "select"]
+)
 def test_the_examples_in_python_run(program, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    if ".report(" in program:
-        assert (tmp_path / "report" / "report.html").is_file()
-        shutil.rmtree(tmp_path / "report")
+    for folder in re.findall(r'\.report\("(.+)/"\)', program):
+        assert (tmp_path / folder / "report.html").is_file()
+        shutil.rmtree(tmp_path / folder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_on_a_loss_of_ones_own_runs_and_its_model_needs_that_loss(tmp_path):
+    page = (ROOT / "docs" / "own_loss.md").read_text(encoding="utf-8")
+    program = "".join(re.findall(r"```python\n(.+?)```", page, re.S))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "mse_5_seed0" in done.stdout and "huber_5_seed0" in done.stdout
+    with pytest.raises(cg.InputError, match=r"'nb1'.*register it first"):
+        cg.load(tmp_path / "nb1.safetensors")

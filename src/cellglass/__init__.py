@@ -28,6 +28,7 @@ _HOME = {
     "compare": "compare",
     "load": "model",
     "read": "read",
+    "select": "select",
     "simulate": "simulate",
 }
 
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "pl",
     "read",
+    "select",
     "simulate",
     "tl",
 ]

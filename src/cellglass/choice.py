@@ -79,9 +79,14 @@ class Choice:
             f"{100 * self.agreement:.0f} % of resamples of the {self.n_replicates} splits agree"
         )
         if self.chosen is None:
+            unsure = (
+                " With more splits the gain might be told from chance."
+                if self.best_gain > MINIMUM_GAIN
+                else ""
+            )
             return (
-                f"Nothing to be found: even the best size tried, {self.best}, does not "
-                f"surpass a model without latent dimensions; {against}. {sure}."
+                f"Nothing but noise was found: even the best size tried, {self.best}, does not "
+                f"surpass a model without latent dimensions; {against}. {sure}.{unsure}"
             )
         dimensions = f"{self.chosen} latent dimension{'s' * (self.chosen != 1)}"
         if self.chosen == self.best:

@@ -317,7 +317,9 @@ def _model_of(tensors: dict[str, np.ndarray], content: dict[str, Any]) -> Model:
     if loss not in LOSSES:
         raise InputError(
             f"it was trained with the loss {loss!r}, but this cellglass knows only "
-            f"{', '.join(LOSSES)}. Open it with the version that trained it."
+            f"{', '.join(LOSSES)}. If it is a loss of your own, register it first "
+            "(cellglass.losses.register); otherwise open the file with the version that "
+            "trained it."
         )
     history = _part(content, "history", dict)
     for name, values in history.items():

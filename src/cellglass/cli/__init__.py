@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cellglass import __version__
-from cellglass.cli import comparing, modelling, simulating
+from cellglass.cli import comparing, modelling, selecting, simulating
 
 app = typer.Typer(
     name="cellglass",
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-for commands in (comparing, modelling, simulating):
+for commands in (comparing, selecting, modelling, simulating):
     app.add_typer(commands.app)
 
 

@@ -15,6 +15,7 @@ from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 
 if TYPE_CHECKING:
     from cellglass.compare import Comparison, Progress
+    from cellglass.select import Selection
 
 
 @contextmanager
@@ -129,4 +130,32 @@ def print_closing_table(comparison: Comparison, page: Path) -> None:
         )
     console = Console()
     console.print(table)
+    console.print(f"\n{page}", highlight=False, soft_wrap=True)
+
+
+def print_selection(selection: Selection, page: Path) -> None:
+    """Write the errors of all sizes, what follows from them, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cellglass.report.select_page import error_text
+    from cellglass.report.select_summary import measures_of, model_name
+
+    summary, console = selection.summary, Console()
+    sizes: list[tuple[int | None, object]] = [*enumerate(summary["settings"]["n_latent"])]
+    for measure in measures_of(summary):
+        curves = [curve for curve in summary["curves"] if curve["measure"] == measure]
+        table = Table(
+            box=None, header_style="bold", pad_edge=False, title_justify="left",
+            title=f"Held-out {curves[0]['measure_is']}",
+        )  # fmt: skip
+        table.add_column("latent dimensions", justify="right")
+        for curve in curves:
+            table.add_column(model_name(curve), justify="right")
+        for i, size in [*sizes, (None, "none")]:
+            table.add_row(str(size), *(error_text(curve, i) for curve in curves))
+        console.print(table)
+    for item in summary["conclusions"]:
+        console.print(f"\n{item['question']}", style="bold", highlight=False, markup=False)
+        console.print(item["answer"], highlight=False, markup=False)
     console.print(f"\n{page}", highlight=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""The command that chooses a latent size: ``select``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellglass.cli import options as opt
+from cellglass.cli.terminal import bars, exits, print_selection
+
+if TYPE_CHECKING:
+    from cellglass.select import Selection
+
+app = typer.Typer()
+
+
+@app.command(cls=opt.ListCommand)
+def select(
+    matrix: Annotated[Path, typer.Argument(help=opt.MATRIX)],
+    output: opt.Output = Path("selection"),
+    n_latent: opt.NLatents = ["2", "5", "10", "20", "50", "100"],  # noqa: B006
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What is made small, one or several: {opt.LOSS_NAMES}. Default: nb for raw "
+            "counts, gaussian for log-normalised values."
+        ),
+    ] = None,
+    splits: Annotated[
+        int, typer.Option(help="How often the data are divided anew, at least 2.")
+    ] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Networks trained for every size on every split.")
+    ] = 1,
+    n_hidden: opt.NHidden = 100,
+    n_layers: opt.NLayers = 1,
+    max_epochs: opt.MaxEpochs = 50,
+    batch_size: opt.BatchSize = 128,
+    learning_rate: opt.LearningRate = 1e-3,
+    schedule: opt.Schedule = "constant_schedule",
+    patience: opt.Patience = None,
+    min_delta: opt.MinDelta = 0.0,
+    validation_fraction: opt.ValidationFraction = 0.0,
+    dropout_rate: opt.DropoutRate = 0.0,
+    input_noise: opt.InputNoise = 0.0,
+    weight_decay: opt.WeightDecay = 0.0,
+    variational: opt.Variational = False,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    layer: opt.Layer = None,
+    input: opt.InputKind = opt.Input.auto,  # noqa: A002
+    random_state: opt.RandomState = 0,
+    tensorboard: opt.TensorBoardFolder = None,
+    mlflow: opt.MLflowExperiment = None,
+    overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
+    open_page: opt.Open = False,
+) -> None:
+    """Choose the latent size by how well each predicts what it has not seen.
+
+    Holds out half the molecules of every cell, or a tenth of its log-normalised values,
+    trains networks of every --n-latent on the rest, and writes report.html, results.json,
+    errors.csv and figures/ to the output folder.
+    """
+    from cellglass.report.select_write import SELECTION, write_selection
+
+    with exits():
+        SELECTION.check(output, overwrite=overwrite)
+        sizes = opt.whole_numbers("--n-latent", n_latent)
+        with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
+            progress("Reading", 0, 1)
+            from cellglass.read import read
+            from cellglass.select import select as run
+
+            adata = read(matrix, layer=layer)
+            progress("Reading", 1, 1)
+            selection: Selection = run(
+                adata, n_latent=sizes, loss=loss or None, splits=splits, seeds=seeds,
+                n_hidden=n_hidden, n_layers=n_layers, max_epochs=max_epochs,
+                batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+                patience=patience, min_delta=min_delta,
+                validation_fraction=validation_fraction, dropout_rate=dropout_rate,
+                input_noise=input_noise, weight_decay=weight_decay, variational=variational,
+                kl_warmup_epochs=kl_warmup_epochs, input=input.value,
+                random_state=random_state, callbacks=callbacks, progress=progress,
+            )  # fmt: skip
+            page = write_selection(selection, output, overwrite=overwrite)
+    if not quiet:
+        print_selection(selection, page)
+    if open_page:
+        typer.launch(str(page.resolve()))

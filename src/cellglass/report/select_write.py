@@ -1,0 +1,64 @@
+"""The output folder of a selection: all files or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellglass.report.folder import OutputFolder
+
+if TYPE_CHECKING:
+    from cellglass.select import Selection
+
+
+def _files(results: Mapping[str, Any]) -> set[str]:
+    measures = {curve["measure"] for curve in results["curves"]}
+    return {f"{name}_by_latent{suffix}" for name in measures for suffix in (".png", ".svg")}
+
+
+SELECTION = OutputFolder(
+    noun="selection",
+    content=("report.html", "results.json", "errors.csv", "figures"),
+    rows="curves",
+    files=_files,
+)
+
+
+def write_selection(selection: Selection, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write all output files of a selection.
+
+    Parameters
+    ----------
+    selection
+        What to report.
+    folder, overwrite
+        As :meth:`cellglass.report.folder.OutputFolder.write` takes them.
+
+    Returns
+    -------
+    pathlib.Path
+        Of ``report.html`` in the target.
+    """
+    return SELECTION.write(
+        folder, lambda made: _write_content(selection, made), overwrite=overwrite
+    )
+
+
+def _write_content(selection: Selection, folder: Path) -> None:
+    from cellglass.report.select_figures import draw_selection
+    from cellglass.report.select_page import render_selection
+    from cellglass.report.select_summary import errors_csv
+
+    summary = selection.summary
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "errors.csv").write_text(errors_csv(summary), encoding="utf-8")
+    (folder / "figures").mkdir()
+    drawings = list(draw_selection(summary))
+    for drawing in drawings:
+        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
+        (folder / "figures" / f"{drawing.name}.svg").write_bytes(drawing.svg)
+    page = render_selection(summary, drawings)
+    (folder / "report.html").write_text(page, encoding="utf-8")

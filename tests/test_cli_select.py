@@ -1,0 +1,101 @@
+"""``cellglass select``: what it prints, writes and refuses."""
+
+import importlib
+import inspect
+import json
+import shlex
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cellglass.cli import app
+from cellglass.report.select_page import command
+from cellglass.select import select
+
+FAST = ["--n-hidden", "4", "--max-epochs", "1", "--splits", "2"]
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "counts.npy"
+    np.save(path, rng.poisson(rng.gamma(1.0, 6.0, (30, 8))))
+    return path
+
+
+def test_it_says_what_to_use_and_writes_what_the_page_says(matrix, tmp_path):
+    done = call("select", matrix, "--n-latent", 1, 2, *FAST, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    said = " ".join(done.stdout.split())
+    for item in results["conclusions"]:
+        assert " ".join(item["answer"].split()) in said
+    assert "Held-out mean Poisson deviance of counts" in said
+    assert results["settings"]["n_latent"] == [1, 2]
+    assert results["settings"]["loss"] == ["nb"]
+
+
+def test_without_options_it_is_the_call_from_python(matrix, tmp_path, monkeypatch):
+    heard = {}
+
+    def noted(adata, **settings):
+        heard.update(settings)
+        return select(adata, n_latent=1, max_epochs=1, splits=2)
+
+    monkeypatch.setattr(importlib.import_module("cellglass.select"), "select", noted)
+    monkeypatch.chdir(tmp_path)
+    assert call("select", matrix, "-q").exit_code == 0
+    assert (tmp_path / "selection" / "report.html").exists()
+    del heard["callbacks"], heard["progress"]
+    assert heard["n_latent"] == [2, 5, 10, 20, 50, 100] and heard["loss"] is None
+    defaults = inspect.signature(select).parameters
+    assert {k: v for k, v in heard.items() if k != "n_latent"} == {
+        k: defaults[k].default for k in heard if k != "n_latent"
+    }
+
+
+def test_the_command_on_the_page_gives_the_same_errors(matrix, tmp_path, monkeypatch):
+    words = ["select", matrix, "--n-latent", 1, 2, "--loss", "mse", *FAST]
+    assert call(*words, "--dropout-rate", 0.1, "-q", "-o", tmp_path / "a").exit_code == 0
+    first = json.loads((tmp_path / "a" / "results.json").read_text(encoding="utf-8"))
+    again = shlex.split(command(first))
+    monkeypatch.chdir(matrix.parent)
+    assert again[:2] == ["cellglass", "select"] and again[-2:] == ["-o", "selection/"]
+    done = call(*again[1:-1], tmp_path / "b", "-q")
+    assert done.exit_code == 0, done.output
+    second = json.loads((tmp_path / "b" / "results.json").read_text(encoding="utf-8"))
+    assert second["curves"] == first["curves"]
+    assert second["settings"] == first["settings"]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--n-latent", "1", "--seeds", "0"], "seeds is 0"),
+    (["--n-latent", "1", "--splits", "1"], "splits is 1"),
+    (["--n-latent", "9"], "n_latent is 9"),
+    (["--n-latent", "two"], "--n-latent is 'two'"),
+    (["--n-latent", "1", "--loss", "nonzero_mse"], "cannot choose the latent size"),
+])  # fmt: skip
+def test_a_mistake_is_one_message_and_writes_nothing(matrix, tmp_path, words, said):
+    done = call("select", matrix, *FAST, *words, "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_too_small_to_split_are_one_message(tmp_path):
+    np.save(tmp_path / "tiny.npy", np.ones((3, 5)))
+    done = call("select", tmp_path / "tiny.npy", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "too small to choose the latent size" in " ".join(done.stderr.split())
+
+
+def test_a_folder_that_is_there_is_refused_before_any_work(matrix, tmp_path):
+    (tmp_path / "out").mkdir()
+    done = call("select", tmp_path / "missing.npy", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "already exists" in " ".join(done.stderr.split())
