@@ -19,7 +19,6 @@ from safetensors.numpy import load_file
 import cellglass as cg
 
 KILLS_OF_TRAIN = 20
-KILLS_OF_COMPARE = 4
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +112,12 @@ def test_a_training_killed_twenty_times_gives_the_same_model_to_the_last_bit(pla
     assert not any("checkpoint" in name or "partial" in name for name in left), left
 
 
-def test_a_comparison_killed_again_and_again_gives_the_same_results(place):
+@pytest.mark.parametrize("n_kills", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_comparison_killed_again_and_again_gives_the_same_results(place, n_kills):
     words = ["compare", "counts.npy", "--labels", "labels.txt", "--n-latent", 2,
              "--n-hidden", 8, "--max-epochs", 40, "--checkpoint-every", 3]  # fmt: skip
     usual = seconds_of(place, *words, "-o", "straight")
-    lives(place, [*words, "-o", "killed"], KILLS_OF_COMPARE, usual, seed=0)
+    lives(place, [*words, "-o", "killed"], n_kills, usual, seed=0)
     straight, killed = place / "straight", place / "killed"
     assert files(killed) == files(straight)
     assert results(killed) == results(straight)

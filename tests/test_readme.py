@@ -1,5 +1,6 @@
-"""What the README shows works as it stands."""
+"""What the README and the pages in docs show works as it stands."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -52,14 +53,34 @@ def test_the_examples_in_python_run(program, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_on_a_loss_of_ones_own_runs_and_its_model_needs_that_loss(tmp_path):
+@pytest.fixture(scope="module")
+def own_loss():
+    """Give the blocks of Python on the page about a loss of one's own, in their order."""
     page = (ROOT / "docs" / "own_loss.md").read_text(encoding="utf-8")
-    program = "".join(re.findall(r"```python\n(.+?)```", page, re.S))
+    return re.findall(r"```python\n(.+?)```", page, re.S)
+
+
+def test_the_page_on_a_loss_of_ones_own_runs_and_its_model_needs_that_loss(own_loss, tmp_path):
+    same = """
+X = adata.layers["counts"]
+np.testing.assert_array_equal(model.transform(X), autoencoder.transform(X))
+np.testing.assert_array_equal(model.reconstruct(X), autoencoder.model_.reconstruct(X))
+"""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", "-c", "".join(own_loss) + same],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "mse_5_seed0" in done.stdout and "huber_5_seed0" in done.stdout
     with pytest.raises(cg.InputError, match=r"'nb1'.*register it first"):
         cg.load(tmp_path / "nb1.safetensors")
+
+
+def test_the_contract_takes_up_a_loss_of_ones_own_as_its_page_says(own_loss, tmp_path):
+    (tmp_path / "my_losses.py").write_text(own_loss[0], encoding="utf-8")
+    claim = "tests/test_losses.py::test_a_loss_penalises_zeros_as_it_says[huber]"
+    command = [sys.executable, "-m", "pytest", "-p", "my_losses", claim]
+    found = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=found, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

@@ -338,13 +338,35 @@ def test_a_network_beside_pca_is_judged_split_by_split():
         return {"model": model, "choice": choice, "replicates": replicates}
 
     pca = curve("pca", [[4.0, 2.0], [5.0, 4.0], [9.0, 6.0]], 2)
-    ahead = _beside_pca(curve("nb", [[1.0, 3.0], [3.0, 4.0], [5.0, 9.0]], 1), pca)
+    ahead = _beside_pca(curve("nb", [[1.0, 3.0], [3.0, 4.0], [5.0, 9.0]], 1), pca, 1)
+    assert "bends" in ahead["answer"]
     assert ahead["short"] == "Yes, nb does."
     assert "25 % lower" in ahead["answer"] and "(standard error 0 %)" in ahead["answer"]
-    behind = _beside_pca(curve("nb", [[3.0, 9.0], [5.0, 9.0], [7.0, 9.0]], 1), pca)
+    behind = _beside_pca(curve("nb", [[3.0, 9.0], [5.0, 9.0], [7.0, 9.0]], 1), pca, 0)
     assert behind["short"] == "No, PCA does."
-    unclear = _beside_pca(curve("nb", [[1.0, 9.0], [5.0, 9.0], [6.0, 9.0]], 1), pca)
+    assert "bends" not in behind["answer"]
+    unclear = _beside_pca(curve("nb", [[1.0, 9.0], [5.0, 9.0], [6.0, 9.0]], 1), pca, 1)
     assert unclear["short"].startswith("No difference")
+
+
+@pytest.mark.parametrize(("errors", "chosen", "said"), [
+    ([4.0, 2.0, 2.4], 2, None),
+    ([4.0, 2.0, 3.5], 2, "75 % worse than with 2"),
+    ([4.0, 2.0, 3.5], None, None),
+], ids=["level", "rising", "nothing found"])  # fmt: skip
+def test_larger_networks_that_learnt_noise_are_told_of_with_a_remedy(errors, chosen, said):
+    from cellglass.report.select_summary import _about_noise
+
+    choice = {
+        "sizes": [1, 2, 4], "errors": errors, "best": 2, "chosen": chosen, "null_error": 8.0
+    }  # fmt: skip
+    settings = {"n_latent": [1, 2, 4], "dropout_rate": 0.0, "validation_fraction": 0.1}
+    curves = [{"model": model, "choice": choice} for model in ("nb", "pca")]
+    found = list(_about_noise({"settings": settings, "curves": curves}))
+    assert len(found) == (said is not None)
+    for item in found:
+        assert said in item["answer"] and "dropout_rate" in item["answer"]
+        assert "validation_fraction" not in item["answer"] and "(pca)" not in item["answer"]
 
 
 def test_the_folder_holds_page_numbers_and_figures(of_counts, tmp_path):
@@ -362,6 +384,7 @@ def test_the_folder_holds_page_numbers_and_figures(of_counts, tmp_path):
         assert item["question"] in text
     assert not re.search(r"(src|href)=\"(?!#|data:)", text)
     assert "Content-Security-Policy" in text
+    assert "Mean Poisson deviance" in text
 
 
 def test_an_earlier_selection_is_replaced_only_when_asked_and_nothing_else_ever(

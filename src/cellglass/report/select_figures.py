@@ -42,8 +42,9 @@ def _draw_measure(summary: dict[str, Any], measure: str) -> Drawing:
     style_of = dict(zip(summary["settings"]["loss"], styles, strict=False))
     curves = [curve for curve in summary["curves"] if curve["measure"] == measure]
     null = curves[0]["choice"]["null_error"]
+    title = MEASURES[measure][0].upper() + MEASURES[measure][1:]  # Poisson stays a name
     with mpl.rc_context(STYLE):
-        page = Page(2, MEASURES[measure].capitalize(), None, height=PANEL[1] + 0.3, left=1.1)
+        page = Page(2, title, None, height=PANEL[1] + 0.3, left=1.1)
         whole, near = page.axes
         for i, curve in enumerate(curves):
             color, marker = style_of.get(curve["model"], (GREY, "o"))
@@ -66,7 +67,7 @@ def _draw_measure(summary: dict[str, Any], measure: str) -> Drawing:
         seeds = summary["settings"]["seeds"]
         return page.finish(
             figure_name(measure),
-            f"{MEASURES[measure].capitalize()}, over what was held out, by latent size: means "
+            f"{title}, over what was held out, by latent size: means "
             f"over {summary['settings']['splits']} splits"
             + (f" with {seeds} seeds each" if seeds > 1 else "")
             + ", and bars of one standard error. The bars hold what all sizes share of a "

@@ -47,20 +47,30 @@ def render_selection(summary: dict[str, Any], drawings: Sequence[Drawing]) -> st
     return page_environment().get_template("select.html").render(
         summary=summary, measures=measures, model_name=model_name,
         images=[(drawing, image_source(drawing)) for drawing in drawings],
-        error=error_text, command=command(summary), python_call=python_call(summary),
+        error=error_text, standard_error=standard_error_text, command=command(summary),
+        python_call=python_call(summary),
     )  # fmt: skip
 
 
 def error_text(curve: dict[str, Any], i: int | None) -> str:
-    """Write an error: of the i-th size, or without any latent dimension (None).
-
-    All errors of a curve have as many decimals as a tenth of their smallest standard error.
-    """
+    """Write an error: of the i-th size, or without any latent dimension (None)."""
     choice = curve["choice"]
-    uncertain = [se for se in choice["standard_errors"] if se > 0]
-    decimals = 1 - math.floor(math.log10(min(uncertain))) if uncertain else 4
     mean = choice["null_error"] if i is None else choice["errors"][i]
-    return f"{mean:.{min(max(decimals, 0), 8)}f}"
+    return f"{mean:.{_decimals(choice)}f}"
+
+
+def standard_error_text(curve: dict[str, Any], i: int | None) -> str:
+    """Write the standard error of the same."""
+    choice = curve["choice"]
+    uncertain = choice["null_standard_error"] if i is None else choice["standard_errors"][i]
+    return f"{uncertain:.{_decimals(choice)}f}"
+
+
+def _decimals(choice: dict[str, Any]) -> int:
+    """Count decimals for all errors of a curve, which show a tenth of their smallest spread."""
+    uncertain = [error for error in choice["standard_errors"] if error > 0]
+    decimals = 1 - math.floor(math.log10(min(uncertain))) if uncertain else 4
+    return min(max(decimals, 0), 8)
 
 
 def command(summary: dict[str, Any]) -> str | None:

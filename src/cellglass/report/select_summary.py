@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 LATE = 0.02
 """A training whose last tenth has a larger share of the fall of its loss is not at its end."""
+
+RISE = 0.1
+"""A network of the largest size that gives up more than this share of the best one's gain
+over none has fitted noise."""
 
 NAMES = {PCA: "PCA"}
 """Models that are written otherwise than they are called in the results."""
@@ -157,12 +162,12 @@ def _conclude(summary: dict[str, Any]) -> list[dict[str, Any]]:
         if curve["model"] != PCA
     ]
     answers += [
-        _beside_pca(curve, pca)
+        _beside_pca(curve, pca, summary["settings"]["n_layers"])
         for curve in summary["curves"]
         for pca in summary["curves"]
         if curve["model"] != PCA == pca["model"] and curve["measure"] == pca["measure"]
     ]
-    return [*answers, _about_training(summary)]
+    return [*answers, *_about_noise(summary), _about_training(summary)]
 
 
 def _parts(sentence: str) -> dict[str, str]:
@@ -171,7 +176,7 @@ def _parts(sentence: str) -> dict[str, str]:
     return {"short": sentence[: min(ends)], "answer": sentence}
 
 
-def _beside_pca(curve: dict[str, Any], pca: dict[str, Any]) -> dict[str, Any]:
+def _beside_pca(curve: dict[str, Any], pca: dict[str, Any], n_layers: int) -> dict[str, Any]:
     """Hold a network's curve against PCA's, each at its best size, paired by split."""
     best, of_pca = curve["choice"]["best"], pca["choice"]["best"]
     ours, theirs = _by_split(curve, best), _by_split(pca, of_pca)
@@ -194,6 +199,8 @@ def _beside_pca(curve: dict[str, Any], pca: dict[str, Any]) -> dict[str, Any]:
         use = "By itself PCA finds nothing."
     else:
         use = f"By itself PCA would ask for {_dimensions(pca['choice']['chosen'])}."
+        if n_layers and 0 < (curve["choice"]["chosen"] or 0) < pca["choice"]["chosen"]:
+            use += " A network with hidden layers bends, and so may need fewer."
     return {
         "question": f"Does {curve['model']} predict what it has not seen better than PCA?",
         "short": short,
@@ -208,6 +215,41 @@ def _by_split(curve: dict[str, Any], size: int) -> dict[int, float]:
     for replicate in curve["replicates"]:
         found.setdefault(replicate["split"], []).append(replicate["errors"][column])
     return {split: float(np.mean(errors)) for split, errors in found.items()}
+
+
+def _about_noise(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Tell of networks that have learnt noise, if the largest are much worse than the best."""
+    settings, rises = summary["settings"], {}
+    for curve in summary["curves"]:
+        choice = curve["choice"]
+        lowest, last = min(choice["errors"]), choice["errors"][-1]
+        if (
+            curve["model"] != PCA
+            and choice["chosen"] is not None
+            and last - lowest > RISE * (choice["null_error"] - lowest)
+        ):
+            rises[curve["model"]] = {"best": choice["best"], "rise": last / lowest - 1}
+    if not rises:
+        return
+    largest = settings["n_latent"][-1]
+    worse = " and ".join(
+        f"{100 * found['rise']:.2g} % worse than with {found['best']} ({loss})"
+        for loss, found in rises.items()
+    )
+    remedies = [] if settings["dropout_rate"] else ["a dropout_rate of 0.2"]
+    if not settings["validation_fraction"]:
+        remedies.append("a validation_fraction of 0.1, which keeps the best epoch,")
+    tried = " or ".join(remedies or ["more dropout"])
+    short = "Yes, the larger ones."
+    yield {
+        "question": "Did networks learn noise?",
+        "short": short,
+        "answer": f"{short} With {_dimensions(largest)} what was held out is predicted "
+        f"{worse}. Whatever else a network can hold it fills with the noise of what it sees, "
+        f"the more so the longer it is trained. Trying {tried} "
+        "may lower that end of the curve, and show that more dimensions are of use.",
+        "evidence": {"largest": largest, "by_loss": rises},
+    }
 
 
 def _about_training(summary: dict[str, Any]) -> dict[str, Any]:

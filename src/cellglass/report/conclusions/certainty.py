@@ -157,5 +157,6 @@ def _chance(summary: Summary, evidence: dict[str, Any]) -> list[str]:
     return [
         f"With the labels shuffled {n_permutations} times, the ARI of {len(failed)} of the "
         f"{len(found)} clusterings of latent vectors is not above chance: "
-        f"{', '.join(named)}{more}."
+        f"{', '.join(named)}{more}. Each p is by itself: of many clusterings of nothing, "
+        "one in twenty is below .05."
     ]
