@@ -12,7 +12,7 @@ demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
 	.venv/bin/cellglass demo -o report/demo --overwrite
 
 test: .venv/.ready  ## Run the tests, in two processes
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist worksteal
 
 test-slow: .venv/.ready  ## Run the tests that take minutes each
 	.venv/bin/python -m pytest -m slow -v
@@ -24,7 +24,7 @@ check: .venv/.ready  ## Check style, types and the rules of CONTRIBUTING.md
 	.venv/bin/python tools/check_style.py
 
 test-lowest: .venv-lowest/.ready  ## Run the tests on the oldest versions allowed
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 lock:  ## Write the newest versions allowed to constraints.txt
 	$(OLDEST) -m venv --clear build/lock

@@ -59,6 +59,25 @@ def test_without_options_it_is_the_call_from_python(matrix, tmp_path, monkeypatc
     }
 
 
+def test_every_option_reaches_the_selection(matrix, tmp_path):
+    given = {
+        "n_latent": [1], "loss": ["mse"], "splits": 2, "seeds": 2, "n_hidden": 4,
+        "n_layers": 2, "max_epochs": 3, "batch_size": 8, "learning_rate": 0.002,
+        "schedule": "cosine_decay_schedule", "patience": 2, "min_delta": 0.001,
+        "validation_fraction": 0.2, "dropout_rate": 0.1, "input_noise": 0.1,
+        "weight_decay": 0.01, "variational": True, "kl_warmup_epochs": 2, "input": "counts",
+        "random_state": 3,
+    }  # fmt: skip
+    words = []
+    for name, value in given.items():
+        shown = value if isinstance(value, list) else [] if value is True else [value]
+        words += [f"--{name.replace('_', '-')}", *shown]
+    done = call("select", matrix, *words, "-q", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert {name: results["settings"][name] for name in given} == given
+
+
 def test_the_command_on_the_page_gives_the_same_errors(matrix, tmp_path, monkeypatch):
     words = ["select", matrix, "--n-latent", 1, 2, "--loss", "mse", *FAST]
     assert call(*words, "--dropout-rate", 0.1, "-q", "-o", tmp_path / "a").exit_code == 0

@@ -69,9 +69,11 @@ LINEAR = {
 """A linear network has no curved surfaces: it needs as many dimensions as there are."""
 
 
-@pytest.mark.parametrize("dispersion", [0.0, 0.5], ids=["poisson", "over-dispersed"])
-def test_in_counts_of_known_rank_the_rank_is_found(dispersion):
-    X = groups(400, 40, 4, dispersion=dispersion, depth=1000)
+@pytest.mark.parametrize(
+    ("dispersion", "depth"), [(0.0, 300), (0.5, 1000)], ids=["poisson", "over-dispersed"]
+)
+def test_in_counts_of_known_rank_the_rank_is_found(dispersion, depth):
+    X = groups(400, 40, 4, dispersion=dispersion, depth=depth)
     found = select(X, n_latent=(2, 3, 4), **LINEAR)
     assert found.settings.loss == ("nb",)
     assert found.n_latent == 3
@@ -236,6 +238,12 @@ def test_progress_comes_to_its_end_and_callbacks_hear_every_epoch():
         done = [d for name, d, t in told if name == stage]
         assert done == sorted(done) and done[-1] == total
     assert len(epochs) == 16
+
+
+def test_progress_comes_to_its_end_where_trainings_stop_early():
+    told = []
+    select(counts(), callbacks=lambda epoch: True, progress=lambda *p: told.append(p), **FEW)
+    assert told[-1] == ("Training", 8, 8)
 
 
 # --- bad input -------------------------------------------------------------------------------
