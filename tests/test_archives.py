@@ -12,6 +12,9 @@ from cellglass.model import FORMAT_VERSION
 
 ARCHIVES = sorted(Path(__file__).with_name("archives").glob("*.safetensors"))
 
+# That they have no checksum is told, see test_model.py.
+pytestmark = pytest.mark.filterwarnings("ignore:.*format 1, which had no checksum")
+
 # Values go up to about 10 and sums have a dozen terms: 32-bit numbers keep six digits.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -53,6 +53,77 @@ def test_a_model_is_trained_saved_and_applied(data, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"m.safetensors", "out.h5ad"}
 
 
+def test_every_option_of_transform_has_its_effect(data, tmp_path):
+    cells = anndata.read_h5ad(data / "cells.h5ad")
+    cells.X = cells.layers["counts"]
+    cells.raw = cells
+    cells.var["gene_ids"] = [f"ENSG{i:011d}.2" for i in range(20)]
+    cells.write_h5ad(tmp_path / "all.h5ad")
+    few = cells[:, :15].copy()
+    few.X = -few.X
+    few.write_h5ad(tmp_path / "few.h5ad")
+    model = tmp_path / "m.safetensors"
+    done = call("train", tmp_path / "few.h5ad", "--use-raw", *FAST, "-o", model)
+    assert done.exit_code == 0, done.output
+    transform = ["transform", model, tmp_path / "few.h5ad", "-o"]
+    done = call(*transform, tmp_path / "raw.h5ad", "--use-raw", "--key-added", "X_new")
+    assert done.exit_code == 0, done.output
+    expected = cg.load(model).transform(cells)
+    found = anndata.read_h5ad(tmp_path / "raw.h5ad")
+    np.testing.assert_array_equal(found.obsm["X_new"], expected)
+    assert "X_ae" not in found.obsm
+
+    few.layers["counts"] = -few.X
+    few.write_h5ad(tmp_path / "few.h5ad")
+    refused = call(*transform, tmp_path / "out.npy", "--layer", "counts")
+    assert refused.exit_code == 2 and "only 15 of the model's 20 genes" in said(refused)
+    done = call(*transform, tmp_path / "out.npy", "--layer", "counts", "--min-coverage", "0.75",
+                "--missing-genes", tmp_path / "missing.txt")  # fmt: skip
+    assert done.exit_code == 0 and "5 missing, filled with 0" in said(done)
+    assert (tmp_path / "missing.txt").read_text().split() == list(cells.var_names[15:])
+    absent = np.hstack([few.layers["counts"], np.zeros((60, 5))])
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out.npy"), cg.load(model).transform(absent)
+    )
+
+
+def test_genes_are_found_by_the_ids_that_stood_beside_their_names(data, tmp_path):
+    cells = anndata.read_h5ad(data / "cells.h5ad")
+    ids = [f"ENSG{i:011d}" for i in range(20)]
+    cells.var["gene_ids"] = [f"{name}.2" for name in ids]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    model = tmp_path / "m.safetensors"
+    assert call("train", tmp_path / "cells.h5ad", *FAST, "-o", model).exit_code == 0
+    other = anndata.AnnData(cells.X[:, ::-1], var=cells.var.iloc[::-1][[]])
+    other.var_names = ids[::-1]
+    other.write_h5ad(tmp_path / "other.h5ad")
+    done = call("transform", model, tmp_path / "other.h5ad", "-o", tmp_path / "out.npy")
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out.npy"), cg.load(model).transform(cells.X)
+    )
+
+
+def test_what_looks_odd_and_what_is_to_be_done_are_said_in_words_of_the_command_line(
+    data, tmp_path
+):
+    cells = anndata.read_h5ad(data / "cells.h5ad")
+    cells.X = 1000 * cells.X
+    cells.var_names = ["g", "g", *cells.var_names[2:]]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    done = call("train", tmp_path / "cells.h5ad", *FAST, "-o", tmp_path / "m.safetensors", "-q")
+    assert done.exit_code == 0 and done.stdout == ""
+    assert "Warning: The matrix was taken as log-normalised, but its" in said(done)
+    assert "Warning: Of the genes 1 name stands more than once, such as 'g' at 1 and 2" in said(
+        done
+    )
+    counts = tmp_path / "counts.safetensors"
+    call("train", tmp_path / "cells.h5ad", "--layer", "counts", *FAST, "-o", counts)
+    refused = call("transform", counts, tmp_path / "cells.h5ad", "-o", tmp_path / "out.npy")
+    assert refused.exit_code == 2
+    assert "in a layer (--layer counts) or in raw (--use-raw)" in said(refused)
+
+
 def test_train_gives_the_model_of_the_comparison_to_the_last_bit(data, tmp_path):
     assert call("train", data / "counts.npy", *FAST, "-o", tmp_path / "m.safetensors", "-q",
                 ).exit_code == 0  # fmt: skip

@@ -9,7 +9,7 @@ from scipy import sparse
 
 import cellglass as cg
 from cellglass.embed import embed_file
-from cellglass.errors import InputError
+from cellglass.errors import InputError, MissingGenesError
 from cellglass.fit import fit_model
 from cellglass.settings import ModelSettings
 
@@ -126,9 +126,59 @@ def test_genes_that_do_not_match_are_listed_and_nothing_is_written(model, cells,
     assert "6 missing, filled with 0" in account
 
 
+def test_the_names_of_all_missing_genes_can_be_had_as_a_file(tmp_path):
+    cells = cg.simulate(30, 150, 2, random_state=3)
+    cells.X = cells.layers["counts"]
+    settings = ModelSettings(n_latent=2, n_hidden=4, max_epochs=1)
+    wide, few = tmp_path / "m.safetensors", tmp_path / "few.h5ad"
+    fit_model(cells.X, settings, genes=cells.var_names).model.save(wide)
+    cells[:, :20].copy().write_h5ad(few)
+    with pytest.raises(MissingGenesError, match=r"and 30 more.*--missing-genes"):
+        embed_file(wide, few, tmp_path / "out.npy")
+    listed = tmp_path / "missing.txt"
+    with pytest.raises(MissingGenesError):
+        embed_file(wide, few, tmp_path / "out.npy", missing_genes=listed)
+    assert listed.read_text().split() == list(cells.var_names[20:])
+    assert not (tmp_path / "out.npy").exists()
+    with pytest.raises(InputError, match=r"missing\.txt already exists"):
+        embed_file(wide, few, tmp_path / "out.npy", missing_genes=listed)
+    with pytest.raises(InputError, match="itself"):
+        embed_file(wide, few, tmp_path / "out.npy", missing_genes=wide, overwrite=True)
+    embed_file(
+        wide, few, tmp_path / "out.npy", missing_genes=listed, min_coverage=0.1, overwrite=True
+    )
+    assert len(listed.read_text().split()) == 130 and (tmp_path / "out.npy").exists()
+
+
+def test_raw_takes_the_place_of_x(model, cells, Z, tmp_path):
+    scaled = cells.copy()
+    scaled.raw = cells
+    scaled = scaled[:, :3].copy()
+    scaled.X = -np.ones(scaled.shape)
+    scaled.write_h5ad(tmp_path / "scaled.h5ad")
+    embed_file(model, tmp_path / "scaled.h5ad", tmp_path / "out.npy", use_raw=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), Z)
+    with pytest.raises(InputError, match="only one matrix can be taken"):
+        embed_file(
+            model, tmp_path / "scaled.h5ad", tmp_path / "o.npy", use_raw=True, layer="counts"
+        )
+    cells.to_df().to_csv(tmp_path / "new.csv")
+    with pytest.raises(InputError, match="raw was asked for"):
+        embed_file(model, tmp_path / "new.csv", tmp_path / "o.npy", use_raw=True)
+
+
+def test_a_file_without_x_is_told_its_layers(model, cells, Z, tmp_path):
+    bare = anndata.AnnData(layers={"counts": cells.X}, obs=cells.obs, var=cells.var)
+    bare.write_h5ad(tmp_path / "bare.h5ad")
+    with pytest.raises(InputError, match=r"no main matrix.*layer='counts'"):
+        embed_file(model, tmp_path / "bare.h5ad", tmp_path / "out.npy")
+    embed_file(model, tmp_path / "bare.h5ad", tmp_path / "out.npy", layer="counts")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), Z)
+
+
 def test_the_input_is_never_the_output(model, new, tmp_path):
     before = new.read_bytes()
-    with pytest.raises(InputError, match="is the input itself"):
+    with pytest.raises(InputError, match="itself, and was not changed"):
         embed_file(model, new, tmp_path / "." / "new.h5ad", overwrite=True)
     assert new.read_bytes() == before
 

@@ -1,5 +1,7 @@
 """Genes are found by name whatever their order, and never mistaken for one another."""
 
+import warnings
+
 import anndata
 import jax
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from cellglass.errors import InputError
+from cellglass.errors import InputError, MissingGenesError
 from cellglass.genes import collect_gene_ids, match_genes
 from cellglass.model import Model
 from cellglass.network import AutoencoderNetwork
@@ -71,10 +73,12 @@ def test_missing_genes_count_as_zero(lost):
     adata = anndata.AnnData(X[:, kept], var=var([SYMBOLS[i] for i in kept]))
     zeroed = X.copy()
     zeroed[:, list(lost)] = 0
-    np.testing.assert_array_equal(
-        model().transform(adata, min_coverage=0), model().transform(zeroed)
-    )
     match = model().match(adata, min_coverage=0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Z = model().transform(adata, min_coverage=0)
+    np.testing.assert_array_equal(Z, model().transform(zeroed))
+    assert [str(one.message) for one in told] == ([match.warning()] if lost else [])
     assert match.missing == tuple(SYMBOLS[i] for i in sorted(lost))
     assert match.n_found == len(kept)
     assert match.coverage == len(kept) / 6
@@ -96,7 +100,7 @@ def test_columns_taken_from_csr_equal_those_from_a_dense_matrix(dtype):
 CASES = {
     "10x: symbols, ids beside": (var(SYMBOLS, gene_ids=IDS), "var_names", "genes"),
     "cellxgene: ids, symbols beside": (
-        var(IDS, feature_name=SYMBOLS), "var['feature_name']", "genes"
+        var(IDS, feature_name=SYMBOLS), "var_names", "gene_ids"
     ),
     "ids, with symbols of which one is another": (
         var(IDS, feature_name=[*SYMBOLS[:5], "other"]), "var_names", "gene_ids"
@@ -129,10 +133,21 @@ def test_symbols_beside_ids_serve_a_model_that_has_symbols_only():
     np.testing.assert_array_equal(match.columns, [5, 4, 3, 2, 1, 0])
 
 
-def test_a_column_that_finds_more_genes_goes_before_var_names():
+def test_ids_that_find_more_genes_go_before_var_names():
     names = [*SYMBOLS[:5], "other"]
     match = match_genes(var(names, gene_ids=IDS[::-1]).iloc[::-1], SYMBOLS, IDS)
     assert match.names_from == "var['gene_ids']" and match.n_found == 6
+
+
+def test_other_text_counts_only_where_names_and_ids_find_too_few():
+    # A column that speaks of genes may say something else than what a gene is called.
+    neighbours = [*SYMBOLS[1:], SYMBOLS[0]]
+    table = var([*SYMBOLS[:5], "other"], upstream=neighbours)
+    match = match_genes(table, SYMBOLS)
+    assert match.names_from == "var_names" and match.missing == (SYMBOLS[5],)
+    assert match_genes(table, SYMBOLS, min_coverage=0.9).names_from == "var['upstream']"
+    same = var(["a", "b", "c"], upstream=["a", "c", "b"])
+    assert match_genes(same.iloc[::-1], ["b", "c", "a"]).names_from == "var_names"
 
 
 def test_of_equally_good_names_var_names_against_genes_go_first():
@@ -271,6 +286,39 @@ def test_min_coverage_must_be_a_share(value):
     assert "min_coverage" in refusal(var(SYMBOLS), SYMBOLS, min_coverage=value)
 
 
+def test_eight_tenths_must_be_there_unless_another_share_is_given():
+    genes = [f"g{i}" for i in range(10)]
+    assert match_genes(var(genes[:8]), genes).n_found == 8
+    refusal(var(genes[:7]), genes)
+    many = Model(
+        network=AutoencoderNetwork(10, 2, n_hidden=4, n_layers=1, key=jax.random.key(3)),
+        loss="mse", genes=tuple(genes), preprocessor=Preprocessor("counts", detected=True),
+        settings={}, history={},
+    )  # fmt: skip
+    for call in (many.match, many.transform, many.reconstruct):
+        with pytest.raises(MissingGenesError):
+            call(anndata.AnnData(np.ones((3, 7), np.float32), var=var(genes[:7])))
+
+
+def test_all_missing_genes_are_in_the_error():
+    genes = [f"g{i}" for i in range(150)]
+    with pytest.raises(MissingGenesError) as error:
+        match_genes(var(["g0"]), genes)
+    assert error.value.missing == tuple(genes[1:])
+
+
+@pytest.mark.parametrize(("lost", "words"), [
+    (1, "1 of the model's 6 genes is missing in var_names of the data (CD3E) and counts"),
+    (2, "2 of the model's 6 genes are missing in var_names of the data (CD3E, MS4A1) and"),
+])  # fmt: skip
+def test_genes_that_are_filled_in_are_counted_in_a_warning(lost, words):
+    adata = anndata.AnnData(X[:, lost:], var=var(SYMBOLS[lost:]))
+    for call in (model().transform, model().reconstruct):
+        with pytest.warns(UserWarning) as told:
+            call(adata, min_coverage=0.5)
+        assert words in str(told[0].message) and told[0].filename == __file__
+
+
 def test_a_hundred_missing_genes_are_listed_and_of_more_the_number_is_said():
     genes = [f"g{i}" for i in range(150)]
     message = refusal(var(["g0"]), genes)
@@ -283,8 +331,8 @@ def test_a_hundred_missing_genes_are_listed_and_of_more_the_number_is_said():
     ("table", "genes", "words"),
     [
         (var(["Cd3e", "Ms4a1"]), ["CD3E", "MS4A1", "NKG7"], ["upper and lower", "Cd3e"]),
-        (var(SYMBOLS), [str(i) for i in range(6)], ["without names", "order of the training"]),
-        (var([str(i) for i in range(6)]), SYMBOLS, ["no names", "var_names"]),
+        (var(SYMBOLS), [str(i) for i in range(6)], ['"0" to "5"', "order of the training"]),
+        (var([str(i) for i in range(6)]), SYMBOLS, ["no names", "first row"]),
         (var(map(str, range(5))), list(map(str, range(6))), ["5 columns", "6 genes"]),
         (var(IDS), SYMBOLS, ["by names", "'CD3E'", IDS[0], "var['gene_symbols']"]),
         (var(SYMBOLS), IDS, ["by ids", IDS[0], "'CD3E'", "var['gene_ids']"]),

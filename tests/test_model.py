@@ -6,6 +6,7 @@ import os
 import pickle
 import pickletools
 import tracemalloc
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_inverse_transform_equals_the_decoder():
     assert X_hat.shape == (3, 6) and X_hat.dtype == np.float32
     np.testing.assert_allclose(X_hat, model().network.decode(Z).eta, rtol=1e-4, atol=1e-4)
     assert model().inverse_transform(np.zeros((0, 2))).shape == (0, 6)
+    np.testing.assert_array_equal(model().inverse_transform(sparse.csr_matrix(Z)), X_hat)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_inverse_transform_equals_the_decoder():
         (np.array([[-np.inf, 0]]), ["-inf", "cell 1", "dimension 1"]),
         (np.array([[0, 1e39]]), ["1e+39", "32-bit"]),
         ([[1, 2], [3]], ["cells × 2"]),
-        (sparse.csr_matrix((3, 2)), ["cells × 2"]),
+        (sparse.csr_matrix((3, 4)), ["(3, 4)", "cells × 2"]),
     ],
     ids=["wide", "1-d", "text", "complex", "nan", "infinite", "too large", "ragged", "sparse"],
 )
@@ -167,7 +169,8 @@ def test_a_missing_gene_counts_as_0_where_that_is_allowed():
     adata = ad.AnnData(X[:, :5])
     adata.var_names = GENES[:5]
     expected = model().transform(np.hstack([X[:, :5], np.zeros((11, 1), np.float32)]))
-    np.testing.assert_array_equal(model().transform(adata), expected)
+    with pytest.warns(UserWarning, match="1 of the model's 6 genes is missing"):
+        np.testing.assert_array_equal(model().transform(adata), expected)
     for call in (model().transform, model().reconstruct, model().match):
         with pytest.raises(InputError, match="gene 5"):
             call(adata, min_coverage=0.9)
@@ -340,10 +343,21 @@ def test_damage_to_a_file_without_a_checksum_gives_a_message_or_a_model():
     for place in range(0, len(data), 5):
         altered = bytearray(data)
         altered[place] ^= 0x55
-        with suppress(InputError):
+        with suppress(InputError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             Model.from_bytes(bytes(altered))
 
 
+def test_a_file_without_a_checksum_loads_with_a_warning_and_saved_again_without(tmp_path):
+    archive = Path(__file__).with_name("archives") / "format1_counts_mse.safetensors"
+    with pytest.warns(UserWarning, match="format 1, which had no checksum") as told:
+        found = load(archive)
+    assert told[0].filename == __file__
+    found.save(tmp_path / "m.safetensors")
+    load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:.*format 1, which had no checksum")
 def test_metadata_of_the_first_format_must_be_whole_too(path):
     said = json.dumps({"format_version": 1, "genes": list(GENES)})
     save_file(load_file(path), path, metadata={METADATA_KEY: said})

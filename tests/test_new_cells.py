@@ -1,5 +1,7 @@
 """A cell gives the same values from whatever object it is read, or a message says why not."""
 
+from dataclasses import replace
+
 import anndata as ad
 import h5py
 import jax
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from cellglass import new_cells as module
-from cellglass.encode import CHUNK
+from cellglass.encode import CHUNK, encode
 from cellglass.errors import InputError
 from cellglass.model import Model
 from cellglass.network import AutoencoderNetwork
@@ -143,14 +145,17 @@ def test_a_file_that_was_closed_is_opened_again(backed):
     np.testing.assert_array_equal(MODEL.transform(backed), Z)
 
 
-def test_a_file_stored_gene_by_gene_says_what_to_do(tmp_path):
+def test_a_file_stored_gene_by_gene_is_turned_if_it_fits(tmp_path, monkeypatch):
     anndata_of(COUNTS[:20], "csc").write_h5ad(tmp_path / "a.h5ad")
     adata = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    np.testing.assert_array_equal(MODEL.transform(adata), Z[:20])
+    np.testing.assert_array_equal(MODEL.transform(adata[[7, 3, 7]]), Z[[7, 3, 7]])
+    np.testing.assert_array_equal(MODEL.transform(adata[:5, ::-1]), Z[:5])
+    np.testing.assert_array_equal(MODEL.transform(adata, layer="counts"), Z[:20])
+    monkeypatch.setattr("cellglass.memory.available_memory", lambda: 1000)
     for data in (adata, adata[:3]):
         message = refusal(data)
-        assert "CSC" in message and "to_memory()" in message and "a.h5ad" in message
-    np.testing.assert_array_equal(MODEL.transform(adata.to_memory()), Z[:20])
-    np.testing.assert_array_equal(MODEL.transform(adata, layer="counts"), Z[:20])
+        assert "CSC" in message and "X.tocsr()" in message and "a.h5ad" in message
     adata.file.close()
 
 
@@ -160,7 +165,7 @@ def test_matrix_and_raw_of_a_file_may_be_stored_in_different_ways(tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
     adata = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
     np.testing.assert_array_equal(MODEL.transform(adata), Z[:20])
-    assert "CSC" in refusal(adata, use_raw=True)
+    np.testing.assert_array_equal(MODEL.transform(adata, use_raw=True), Z[:20])
     adata.file.close()
 
 
@@ -233,6 +238,17 @@ def test_cells_without_any_value_are_of_either_kind():
 def test_a_kind_that_was_dictated_is_not_held_against_new_cells():
     assert model_on(COUNTS, input="counts").transform(LOGS).shape == (N_CELLS, 2)
     assert model_on(LOGS, input="log").transform(COUNTS).shape == (N_CELLS, 2)
+
+
+def test_the_preprocessing_is_the_fitted_one_and_not_fitted_again():
+    # Fitted to these cells, whole numbers would be counts, and be scaled to 10,000.
+    by_logs = model_on(LOGS, input="log")
+    expected = encode(by_logs.network, COUNTS.astype(np.float32))
+    np.testing.assert_array_equal(by_logs.transform(COUNTS), expected)
+    scaled = replace(MODEL, preprocessor=Preprocessor("counts", target_sum=123.0))
+    logs = np.log1p(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 123.0)
+    expected = encode(scaled.network, logs.astype(np.float32))
+    np.testing.assert_allclose(scaled.transform(COUNTS), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_fraction_in_a_gene_that_the_model_lacks_does_no_harm():

@@ -201,6 +201,9 @@ def test_nothing_is_written_into_the_object(cells):
         ({"random_state": -1}, "random_state is -1"),
         ({"save": "a.jpgg"}, r"'\.jpgg'.*Did you mean 'jpg'"),
         ({"save": "a"}, "ends in 'nothing'"),
+        ({"save": True}, "save is True, of type bool"),
+        ({"color": ["label"]}, r"color is \['label'\], of type list"),
+        ({"use_reps": 3}, "no 3. Name one that is there"),
         ({"save": "no/folder/a.png"}, "no folder 'no/folder'"),
         ({"ax": "axes"}, "2 matplotlib Axes are needed"),
     ],
@@ -387,3 +390,22 @@ def test_a_missing_model_is_explained(cells):
             plot(cells, "other")
         with pytest.raises(cg.InputError, match="of type ndarray"):
             plot(cells.X)
+    with pytest.raises(cg.InputError, match=r"cg\.load\('m\.safetensors'\)"):
+        cg.pl.loss("m.safetensors")
+    with pytest.raises(cg.InputError, match="its own is in model_"):
+        cg.pl.loss(cg.Autoencoder(2, max_epochs=1).fit(cells.X))
+
+
+def test_axes_of_two_figures_are_refused(cells):
+    axes = [plt.figure().subplots() for _ in range(2)]
+    with pytest.raises(cg.InputError, match="in different figures"):
+        cg.pl.embedding_comparison(cells, ax=axes)
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca", "umap"])
+def test_the_fewest_cells_of_a_map_are_enough_and_one_less_is_refused(cells, method):
+    least = {"tsne": 3, "pca": 3, "umap": 5}[method]
+    (panel,) = cg.pl.embedding_comparison(cells[:least].copy(), "X_ae", method=method)
+    assert len(panel.collections[0].get_offsets()) == least
+    with pytest.raises(cg.InputError, match=f"map by {method} needs at least {least}"):
+        cg.pl.embedding_comparison(cells[: least - 1].copy(), "X_ae", method=method)

@@ -21,9 +21,10 @@ PROGRAMS = re.findall(r"```python\n(.+?)```", README, re.S)
 def test_there_is_a_short_example_for_each_of_the_three_ways():
     (script,) = SCRIPTS
     scanpy, scikit_learn, comparison, selection = PROGRAMS
-    assert len(script.splitlines()) == 3
-    assert "cg.tl.autoencoder" in scanpy and len(scanpy.split("\n\n")[1].splitlines()) == 3
-    assert "cg.Autoencoder" in scikit_learn
+    bodies = [program.split("\n\n")[1] for program in (scanpy, scikit_learn)]  # after imports
+    for example in (script, *bodies):
+        assert len(example.splitlines()) == 3
+    assert "cg.tl.autoencoder" in scanpy and "cg.Autoencoder" in scikit_learn
     assert "cg.compare(" in comparison and ".report(" in comparison
     assert "cg.select(" in selection and ".report(" in selection
 

@@ -429,9 +429,82 @@ def test_categories_are_in_the_order_of_their_numbers(trained):
 
 
 def test_clusters_never_take_the_place_of_a_model(trained):
-    with pytest.raises(cg.InputError, match="holds a model, which would be lost"):
+    with pytest.raises(
+        cg.InputError, match=r"adata\.uns\['ae'\] that cg.tl.cluster did not make"
+    ):
         cg.tl.cluster(trained, "kmeans", n_clusters=2, key_added="ae")
     assert cg.tl.get_model(trained).n_latent == 3
+
+
+def test_what_others_wrote_is_never_replaced(trained):
+    trained.uns["pca"] = {"params": {}}
+    before = trained.copy()
+    for call, words in (
+        (
+            lambda: cg.tl.autoencoder(trained, key_added="X_pca"),
+            r"adata.uns\['pca'\], which holds",
+        ),
+        (
+            lambda: cg.tl.autoencoder(trained, key_added="ae"),
+            "differ only in 'X_'. Give 'X_ae'",
+        ),
+        (
+            lambda: cg.tl.cluster(trained, key_added="label"),
+            r"adata.obs\['label'\] that cg.tl.cl",
+        ),
+        (
+            lambda: cg.tl.cluster(trained, key_added="pca"),
+            r"adata.uns\['pca'\] that cg.tl.cluster",
+        ),
+        (lambda: cg.tl.denoise(trained, key_added="counts"), r"adata.layers\['counts'\] that"),
+        (
+            lambda: cg.tl.denoise(trained, key_added="pca"),
+            r"adata.uns\['pca'\] that cg.tl.denoise",
+        ),
+    ):
+        with pytest.raises(cg.InputError, match=words):
+            call()
+    assert list(trained.uns) == list(before.uns)
+    np.testing.assert_array_equal(trained.layers["counts"], before.layers["counts"])
+
+
+def test_what_the_same_tool_wrote_is_replaced(trained):
+    cg.tl.cluster(trained, resolution=5.0)
+    many = trained.obs["ae_leiden"].nunique()
+    cg.tl.cluster(trained, resolution=0.01)
+    assert trained.obs["ae_leiden"].nunique() < many
+    cg.tl.denoise(trained)
+    first = trained.layers["ae_denoised"].copy()
+    assert trained.uns["ae_denoised"]["params"]["key"] == "ae"
+    cg.tl.autoencoder(trained, n_latent=2, n_hidden=4, max_epochs=1, layer="counts")
+    cg.tl.denoise(trained)
+    assert (trained.layers["ae_denoised"] != first).any()
+
+
+def test_the_reconstruction_by_an_earlier_model_does_not_stay_beside_a_new_one(trained):
+    few = {"n_latent": 2, "n_hidden": 4, "max_epochs": 1, "layer": "counts"}
+    cg.tl.autoencoder(trained, **few, reconstruction=True)
+    cg.tl.autoencoder(trained, **few, key_added="X_other")
+    assert "ae_reconstruction" in trained.layers
+    cg.tl.autoencoder(trained, **few)
+    assert "ae_reconstruction" not in trained.layers
+
+
+def test_names_of_genes_that_repeat_are_told(small):
+    twice = small.copy()
+    twice.var_names = ["g", "g", *small.var_names[2:]]
+    with pytest.warns(UserWarning, match="1 name stands more than once, such as 'g' at 1"):
+        cg.tl.autoencoder(twice, n_latent=2, n_hidden=4, max_epochs=1, layer="counts")
+
+
+def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
+    ids = [f"ENSG{i:011d}" for i in range(small.n_vars)]
+    named = small.copy()
+    named.var["gene_ids"] = [f"{name}.1" for name in ids]
+    cg.tl.autoencoder(named, n_latent=2, n_hidden=4, max_epochs=1, layer="counts")
+    model = cg.tl.get_model(named)
+    other = anndata.AnnData(named.layers["counts"][:, ::-1], var=pd.DataFrame(index=ids[::-1]))
+    np.testing.assert_array_equal(model.transform(other), named.obsm["X_ae"])
 
 
 @pytest.mark.parametrize(

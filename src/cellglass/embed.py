@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass.checks import check_key_added, suggest
-from cellglass.errors import InputError
+from cellglass.errors import InputError, MissingGenesError
 from cellglass.files import first_line
+from cellglass.genes import MOST_NAMES, GeneMatch
+from cellglass.new_cells import new_cells
 from cellglass.outputs import check_output_file, csv_text, scratch_beside, write_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from cellglass.model import Model
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,10 @@ def embed_file(
     output: Path,
     *,
     layer: str | None = None,
+    use_raw: bool = False,
     min_coverage: float = 0.8,
     key_added: str = "X_ae",
+    missing_genes: Path | None = None,
     overwrite: bool = False,
 ) -> str:
     """Apply a saved model to the cells of a file and write what comes out.
@@ -73,12 +79,17 @@ def embed_file(
         latent vector; ``.npy``: the latent vectors alone.
     layer
         Layer of an ``.h5ad`` that is taken in place of its ``X``.
+    use_raw
+        Whether its ``raw`` is, with its own genes.
     min_coverage
         Least share of the model's genes that must be found, in [0, 1].
     key_added
         Name of the latent vectors.
+    missing_genes
+        File for the names of the model's genes that the cells lack, one a line, written even
+        where there are too many of them. Default: none.
     overwrite
-        Whether `output` may be replaced.
+        Whether `output` and `missing_genes` may be replaced.
 
     Returns
     -------
@@ -88,24 +99,27 @@ def embed_file(
     Raises
     ------
     InputError
-        If a file cannot be read or written, or the genes do not match; nothing is written
+        If a file cannot be read or written, or the genes do not match; no output is written
         then.
     """
     from cellglass.model import load
 
     write = _find_writer(output)
-    _check_output(output, matrix, overwrite=overwrite)
+    _check_output(output, [matrix, model_path], overwrite=overwrite)
+    if missing_genes is not None:
+        _check_output(missing_genes, [matrix, model_path, output], overwrite=overwrite)
     check_key_added(key_added)
     model = load(model_path)
-    adata = _open(matrix, layer)
+    adata = _open(matrix, layer, use_raw)
     try:
         if key_added in adata.obsm and output.suffix.lower() == ".h5ad":
             raise InputError(
                 f"{matrix} has obsm[{key_added!r}] already, and it is kept. Give another name "
                 "to --key-added."
             )
-        match = model.match(adata, min_coverage=min_coverage)
-        Z = model.transform(adata, layer=layer, min_coverage=min_coverage)
+        match = _match(model, adata, use_raw, min_coverage, missing_genes)
+        new = new_cells(adata, model.genes, layer=layer, use_raw=use_raw, match=lambda _: match)
+        Z = model.encode(new)
         about = {
             "model": model_path.name,
             "loss": model.loss,
@@ -121,29 +135,52 @@ def embed_file(
         ) from error
     finally:
         adata.file.close()
-    return f"{len(Z):,} cells, {Z.shape[1]} latent dimensions. {match.describe()}"
+    cells = f"{len(Z):,} cell{'s' * (len(Z) != 1)}"
+    return f"{cells}, {Z.shape[1]} latent dimensions. {match.describe()}"
 
 
-def _open(matrix: Path, layer: str | None) -> AnnData:
+def _match(
+    model: Model, adata: AnnData, use_raw: bool, min_coverage: float, missing_genes: Path | None
+) -> GeneMatch:
+    """Find the model's genes, and write down which are missing if that was asked for."""
+
+    def write_down(missing: Sequence[str]) -> None:
+        if missing_genes is not None:
+            write_whole(missing_genes, "".join(f"{name}\n" for name in missing).encode())
+
+    try:
+        match = model.match(adata, use_raw=use_raw, min_coverage=min_coverage)
+    except MissingGenesError as error:
+        write_down(error.missing)
+        if missing_genes is not None or len(error.missing) <= MOST_NAMES:
+            raise
+        said = f"{error} To have all their names, give a file to --missing-genes."
+        raise MissingGenesError(said, error.missing) from None
+    write_down(match.missing)
+    return match
+
+
+def _open(matrix: Path, layer: str | None, use_raw: bool) -> AnnData:
     """Open an .h5ad without reading its matrix; read anything else."""
     from cellglass.read import open_h5ad, read
 
     if matrix.name.lower().endswith(".h5ad"):
         return open_h5ad(matrix)
-    if layer is not None:
+    if layer is not None or use_raw:
+        asked = "raw was asked for" if layer is None else f"layer is {layer!r}"
         raise InputError(
-            f"layer is {layer!r}, but {matrix} is no .h5ad file and has no layers. Leave "
-            "the option out."
+            f"{asked}, but {matrix} is no .h5ad file and has only one matrix. Leave the option "
+            "out."
         )
     return read(matrix, least_cells=1)
 
 
-def _check_output(output: Path, matrix: Path, *, overwrite: bool) -> None:
-    if output.exists() and matrix.exists() and output.samefile(matrix):
-        raise InputError(
-            f"The output {output} is the input itself, and was not changed. Give another "
-            "name to -o."
-        )
+def _check_output(output: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    for path in inputs:
+        if path == output or (output.exists() and path.exists() and output.samefile(path)):
+            raise InputError(
+                f"The output {output} is {path} itself, and was not changed. Give another name."
+            )
     check_output_file(output, replace=overwrite)
 
 

@@ -18,6 +18,20 @@ class InputError(ValueError):
     """
 
 
+class MissingGenesError(InputError):
+    """Too many of a model's genes are not in the data that it is to be applied to.
+
+    Attributes
+    ----------
+    missing
+        Names of all of them; the message lists the first.
+    """
+
+    def __init__(self, message: str, missing: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 class TrainingError(RuntimeError):
     """Training could not go on; the message says where it stopped and why.
 

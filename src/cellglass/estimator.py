@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +24,7 @@ from cellglass.checks import (
 )
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 from cellglass.fit import check_losses_suit, dense_if_small, fit_model, model_of
+from cellglass.genes import repeated
 from cellglass.incremental import Ongoing, train_pass
 from cellglass.metrics import squared_errors
 from cellglass.new_cells import cells_of_matrix
@@ -253,6 +256,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 )  # fmt: skip
                 self._learn(model, training.best_epoch)
             raise
+        for sentence in fitted.warnings:
+            warnings.warn(sentence, stacklevel=2)
         self._learn(fitted.model, fitted.training.best_epoch)
         return self
 
@@ -302,6 +307,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             settings.check_for(*X.shape)
             preprocessor = Preprocessor.fit(X, input=settings.input)
             check_losses_suit([settings.loss], X, preprocessor, name="X", gene_names=genes)
+            for sentence in preprocessor.warnings:
+                warnings.warn(sentence, stacklevel=2)
             rows = _on_device(X, preprocessor.transform(X), preprocessor)
             ongoing = Ongoing.begin(rows, settings)
             names: Sequence[str] = _numbers(X.shape[1]) if genes is None else genes
@@ -453,9 +460,27 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if anndata is not None and isinstance(X, anndata.AnnData):
             raise InputError(
                 "X is an AnnData object, but an Autoencoder takes a matrix, as all estimators "
-                "of scikit-learn do. Give adata.X, or train with cg.tl.autoencoder(adata), "
-                "which writes the latent vectors into the object. A trained one has "
+                "of scikit-learn do. Give adata.X (adata.to_memory().X if it lies in a file), "
+                "or train with cg.tl.autoencoder(adata), which writes the latent vectors into "
+                "the object. A trained one has "
                 "model_.transform(adata), which finds the genes by name."
+            )
+        if type(X).__module__.startswith("anndata."):  # sparse, and in a file
+            raise InputError(
+                f"X is a {type(X).__name__}, a matrix that lies in a file. Read it into "
+                "memory: adata.to_memory().X."
+            )
+        if isinstance(X, str | PathLike):
+            raise InputError(
+                f"X is {X!r}, a path, but a matrix is needed. Read the file first: "
+                f"X = cg.read({str(X)!r}).X."
+            )
+        columns = getattr(X, "columns", None)
+        twice = repeated(columns) if columns is not None and not callable(columns) else None
+        if twice is not None:
+            raise InputError(
+                f"Of the columns of X {twice}, but each column of a data frame must have a "
+                "name of its own. Rename or remove them, or give X.to_numpy()."
             )
         if np.ma.is_masked(X):
             check_array(X, name="X")  # scikit-learn would take what is masked as valid

@@ -21,6 +21,7 @@ from cellglass.checkpoint import LAST_GOOD, Checkpoint, Checkpoints
 from cellglass.checks import check_matrix, check_names, check_whole
 from cellglass.errors import InputError, TrainingError
 from cellglass.gene_statistics import gene_statistics
+from cellglass.genes import repeated
 from cellglass.losses import LOSSES
 from cellglass.losses.base import start_at_zero
 from cellglass.memory import check_fits
@@ -57,6 +58,20 @@ class Fit:
     X: np.ndarray | sparse.csr_matrix
     rows: Rows
     is_validation: np.ndarray
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each thing about the data that the user should know of."""
+        said = self.model.preprocessor.warnings
+        twice = repeated(self.model.gene_ids or self.model.genes)
+        if twice is None:
+            return said
+        return (
+            *said,
+            f"Of the genes {twice}: in new cells the model finds such genes only "
+            "where all genes have the same names in the same order. Make them unique, with "
+            "adata.var_names_make_unique(), and train again to match them by name.",
+        )
 
 
 def fit_model(

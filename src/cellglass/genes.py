@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.checks import check_range
-from cellglass.errors import InputError
+from cellglass.errors import InputError, MissingGenesError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +101,18 @@ class GeneMatch:
         Y.sort_indices()
         return Y
 
+    def warning(self) -> str | None:
+        """Say how many genes are missing and what stands for them; None: none is."""
+        if not self.missing:
+            return None
+        n = len(self.missing)
+        return (
+            f"{n:,} of the model's {self.n_genes:,} genes {'are' if n > 1 else 'is'} missing "
+            f"in {self.names_from} of the data ({', '.join(self.missing[:5])}"
+            f"{', …' if n > 5 else ''}) and count{'s' * (n == 1)} as not expressed; "
+            "model.match(adata).missing lists all."
+        )
+
     def describe(self) -> str:
         """Say in one paragraph what was found, missing and left aside."""
         if self.by_position and self.matched_with == "genes":
@@ -126,12 +138,13 @@ def match_genes(
 ) -> GeneMatch:
     """Find the genes of a model in the ``var`` of an AnnData object.
 
-    The names of the data (``var_names`` and every column of text) are compared with those
-    of the model (`genes` and `gene_ids`), and the pair with the most genes in common
-    counts; of equal ones, ``var_names`` and `genes` come first. Where that pair leaves
-    open which gene is meant, because a name repeats, a pair that does not is taken if it
-    finds enough genes. Version suffixes of Ensembl ids are left aside:
-    ``ENSG00000139618.15`` is ``ENSG00000139618``.
+    The names of the data are compared with those of the model (`genes` and `gene_ids`), and
+    the pair with the most genes in common counts; of equal ones, ``var_names`` and `genes`
+    come first. Of the data's names those in ``var_names`` and in columns of Ensembl ids are
+    asked first. Any other column of text may say something else than what a gene is called,
+    and counts only where those find too few. Where a pair leaves open which gene is meant,
+    because a name repeats, a pair that does not is taken if it finds enough genes. Version
+    suffixes of Ensembl ids are left aside: ``ENSG00000139618.15`` is ``ENSG00000139618``.
 
     Parameters
     ----------
@@ -143,18 +156,27 @@ def match_genes(
         Smallest share of the model's genes that must be there, in [0, 1]; default 0.8. At
         least one gene must be there in any case.
 
+    Returns
+    -------
+    GeneMatch
+        Where every gene of the model stands.
+
     Raises
     ------
+    MissingGenesError
+        If fewer are there; it holds all their names.
     InputError
-        If fewer are there, or if a gene of the model could be one of several.
+        If a gene of the model could be one of several.
     """
     check_range("min_coverage", min_coverage, low=0, high=1)
     ours = {"genes": list(genes)}
     if gene_ids is not None:
         ours["gene_ids"] = list(gene_ids)
     theirs = _names_of(var)
-    pairs = list(product(ours, theirs))
-    for mine, other in pairs:
+    meant = [name for name in theirs if name == "var_names" or _mostly_ids(theirs[name])]
+    pairs = list(product(ours, [*meant, *(name for name in theirs if name not in meant)]))
+    trusted = [(mine, other) for mine, other in pairs if other in meant]
+    for mine, other in trusted:
         named = mine == "genes" or all(ours[mine])  # an id may be lacking
         if named and ours[mine] == theirs[other]:
             columns = np.arange(len(ours[mine]))
@@ -163,14 +185,20 @@ def match_genes(
 
     keys = {name: [_key(gene) for gene in names] for name, names in (ours | theirs).items()}
     found = {pair: _Overlap.of(keys[pair[0]], keys[pair[1]]) for pair in pairs}
-    pair = max(pairs, key=lambda pair: found[pair].n_found)
 
     def enough(n: int) -> bool:
         return n > 0 and n / len(genes) >= min_coverage
 
-    if found[pair].unclear:
-        clear = [p for p in pairs if not found[p].unclear and enough(found[p].n_found)]
-        pair = max(clear, key=lambda pair: found[pair].n_found, default=pair)
+    def clearest(among: Sequence[tuple[str, str]]) -> tuple[str, str]:
+        best = max(among, key=lambda pair: found[pair].n_found)
+        if not found[best].unclear:
+            return best
+        clear = [p for p in among if not found[p].unclear and enough(found[p].n_found)]
+        return max(clear, key=lambda pair: found[pair].n_found, default=best)
+
+    pair = clearest(trusted)
+    if found[pair].unclear or not enough(found[pair].n_found):
+        pair = clearest(pairs)
     mine, other = pair
     columns, unclear = found[pair].columns, found[pair].unclear
     if not enough(found[pair].n_found + len(unclear)):
@@ -301,12 +329,27 @@ def _too_few(
     genes = ours["genes"]
     missing = [ours[mine][i] or genes[i] for i in np.flatnonzero(found.columns < 0)]
     share = f"{found.n_found:,} of the model's {len(genes):,} genes"
-    return InputError(
+    said = (
         f"The data have only {share} (compared: {other} of the data with {mine} of the "
         f"model), but at least {min_coverage:.4g} of them (min_coverage), and one in any case, "
-        f"must be there.{_reason(ours, theirs, found.n_found)} Give data with these genes; or, "
-        "if so many may be filled with 0, a lower min_coverage. Missing: "
-        f"{_listed(missing)}."
+        "must be there."
+    )
+    if _are_numbers(genes):  # whose numbers it would be of no use to list
+        return MissingGenesError(f"{said} {_no_names(len(genes))}", tuple(missing))
+    return MissingGenesError(
+        f"{said}{_reason(ours, theirs, found.n_found)} Give data with these genes; or, if so "
+        "many may be filled with 0, a lower min_coverage. Missing: "
+        f"{_listed(missing)}.",
+        tuple(missing),
+    )
+
+
+def _no_names(n_genes: int) -> str:
+    return (
+        'The model was trained on a matrix without names of genes, and knows them as "0" to '
+        f'"{n_genes - 1}", so none can be found by name. Give the same {n_genes:,} genes in '
+        "the order of the training without their names: an array or a sparse matrix, such as "
+        "adata.X, or a file such as .npy. Or train a model on data with names."
     )
 
 
@@ -315,16 +358,10 @@ def _reason(
 ) -> str:
     """Guess why so few genes were found, as a sentence with its leading space."""
     genes, var_names = ours["genes"], theirs["var_names"]
-    if _are_numbers(genes):
-        return (
-            " The model was trained on a matrix without names of genes, and its genes are "
-            '"0", "1", …: give an array or a sparse matrix, such as adata.X, with the same '
-            "genes in the order of the training."
-        )
     if _are_numbers(var_names):
         return (
-            ' The genes of the data have no names but "0", "1", …: put the names into '
-            "var_names."
+            ' The genes of the data have no names but "0", "1", …: give data with names, as '
+            ".h5ad files have them in var_names and .csv files in their first row."
         )
     model_ids = [names for names in ours.values() if _mostly_ids(names)]
     data_ids = [names for names in theirs.values() if _mostly_ids(names)]
@@ -369,3 +406,16 @@ def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MOST_NAMES])
     more = len(names) - MOST_NAMES
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """Say which names of genes stand more than once, as half a sentence; None: none does."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(names, start=1):
+        places.setdefault(str(name), []).append(i)
+    twice = {name: at for name, at in places.items() if len(at) > 1}
+    if not twice:
+        return None
+    name, at = next(iter(twice.items()))
+    many = f"{len(twice):,} names stand" if len(twice) > 1 else "1 name stands"
+    return f"{many} more than once, such as {name!r} at {at[0]:,} and {at[1]:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
 
 from cellglass.encode import decode, encode, reconstruct
 from cellglass.errors import InputError
@@ -18,14 +20,13 @@ from cellglass.losses import LOSSES, Loss
 from cellglass.memory import check_fits
 from cellglass.network import AutoencoderNetwork
 from cellglass.new_cells import NewCells, new_cells
-from cellglass.outputs import write_whole
+from cellglass.outputs import as_path, write_whole
 from cellglass.preprocess import Preprocessor
-from cellglass.slots import raw_of
+from cellglass.slots import check_anndata, raw_of
 from cellglass.tensor_file import pack, unpack
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
 FORMAT_VERSION = 3
 KIND = "model"
@@ -110,13 +111,35 @@ class Model:
         numpy.ndarray
             Latent vectors, shape (n_cells, n_latent), float32.
 
+        Warns
+        -----
+        UserWarning
+            If genes are missing: how many, and the first of them. :meth:`match` has all.
+
+        Raises
+        ------
+        MissingGenesError
+            If the AnnData has too few of the model's genes.
+        InputError
+            If the data do not fit the model otherwise: repeated genes, other values, or
+            values of the other kind although the model's kind was found out from its
+            training data.
+        """
+        return self.encode(self._cells(data, layer, use_raw, min_coverage))
+
+    def encode(self, cells: NewCells) -> np.ndarray:
+        """Encode cells that were prepared by :func:`cellglass.new_cells.new_cells`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Latent vectors, shape (n_cells, n_latent), float32.
+
         Raises
         ------
         InputError
-            If the data do not fit the model: other genes, other values, or values of the
-            other kind although the model's kind was found out from its training data.
+            As :meth:`transform` does, if a value cannot be used.
         """
-        cells = self._cells(data, layer, use_raw, min_coverage)
         out = np.empty((cells.n_cells, self.n_latent), np.float32)
         for start, x in cells.runs(self.preprocessor):
             out[start : start + len(x)] = encode(self.network, x)
@@ -132,12 +155,13 @@ class Model:
     ) -> np.ndarray:
         """Reconstruct cells on the preprocessed (log-normalised) scale.
 
-        Parameters and errors are those of :meth:`transform`.
+        Parameters, warnings and errors are those of :meth:`transform`.
 
         Returns
         -------
         numpy.ndarray
-            Shape (n_cells, n_genes), float32, with the genes of the model.
+            Shape (n_cells, n_genes), float32, with the genes of the model in the model's
+            order.
         """
         cells = self._cells(data, layer, use_raw, min_coverage)
         out = np.empty((cells.n_cells, len(self.genes)), np.float32)
@@ -145,13 +169,13 @@ class Model:
             out[start : start + len(x)] = reconstruct(self.network, x, LOSSES[self.loss])
         return out
 
-    def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
+    def inverse_transform(self, Z: np.ndarray | sparse.spmatrix) -> np.ndarray:
         """Decode latent vectors into cells on the preprocessed (log-normalised) scale.
 
         Parameters
         ----------
         Z
-            Latent vectors, shape (n_cells, n_latent), finite numbers.
+            Latent vectors, shape (n_cells, n_latent), finite numbers, dense or sparse.
 
         Returns
         -------
@@ -164,7 +188,7 @@ class Model:
             If the shape is another, or a value is missing or infinite.
         """
         try:
-            Z = np.asarray(Z)
+            Z = np.asarray(Z.toarray() if isinstance(Z, sparse.spmatrix) else Z)
         except ValueError:  # rows of several lengths
             Z = np.empty(0, object)
         if Z.ndim != 2 or Z.shape[1] != self.n_latent or Z.dtype.kind not in "buif":
@@ -201,16 +225,30 @@ class Model:
         min_coverage
             Smallest share of the model's genes that must be there, in [0, 1].
 
+        Returns
+        -------
+        GeneMatch
+            Where every gene stands, and in ``missing`` the names of those that are not there.
+
         Raises
         ------
+        MissingGenesError
+            If fewer are there.
         InputError
-            If fewer are there, or if a gene of the model could be one of several.
+            If a gene of the model could be one of several, or it is no AnnData object.
         """
+        check_anndata(adata)
         var = raw_of(adata).var if use_raw else adata.var
         return match_genes(var, self.genes, self.gene_ids, min_coverage=min_coverage)
 
     def to_bytes(self) -> bytes:
-        """All bytes of the file that :meth:`save` writes; the same for the same model."""
+        """Put the model into the bytes that :meth:`save` writes.
+
+        Returns
+        -------
+        bytes
+            The same for the same model.
+        """
         content = {
             "loss": self.loss,
             "genes": list(self.genes),
@@ -247,22 +285,30 @@ class Model:
     def save(self, path: str | Path) -> None:
         """Write one ``.safetensors`` file, whole or not at all.
 
+        Parameters
+        ----------
+        path
+            Its name; must end in ``.safetensors``. A file of that name is replaced.
+
         Raises
         ------
         InputError
             If the name does not end in ``.safetensors`` or the file cannot be written.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         check_model_path(path)
         write_whole(path, self.to_bytes())
 
     def _cells(
         self, data: Any, layer: str | None, use_raw: bool, min_coverage: float
     ) -> NewCells:
-        return new_cells(
-            data, self.genes, layer=layer, use_raw=use_raw,
-            match=lambda adata: self.match(adata, use_raw=use_raw, min_coverage=min_coverage),
-        )  # fmt: skip
+        def match(adata: AnnData) -> GeneMatch:
+            found = self.match(adata, use_raw=use_raw, min_coverage=min_coverage)
+            if said := found.warning():
+                warnings.warn(said, stacklevel=5)
+            return found
+
+        return new_cells(data, self.genes, layer=layer, use_raw=use_raw, match=match)
 
 
 def check_model_path(path: Path) -> None:
@@ -283,12 +329,27 @@ def check_model_path(path: Path) -> None:
 def load(path: str | Path) -> Model:
     """Read a model that :meth:`Model.save` wrote, of this or an earlier version.
 
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file.
+
+    Returns
+    -------
+    Model
+        As it was saved, to the last bit.
+
+    Warns
+    -----
+    UserWarning
+        If the file is of format 1, which had no checksum, so that it may have been altered.
+
     Raises
     ------
     InputError
         If the file is missing, damaged, not a model, or of a newer format.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     if not path.is_file():
         raise InputError(f"There is no file {path}; expected a model that cellglass saved.")
     try:

@@ -14,6 +14,7 @@ from cellglass.encode import CHUNK
 from cellglass.errors import InputError
 from cellglass.genes import GeneMatch
 from cellglass.matrices import to_csr
+from cellglass.memory import check_fits
 from cellglass.preprocess import Preprocessor
 from cellglass.slots import find_matrix, raw_of
 
@@ -215,18 +216,17 @@ def cells_of_matrix(X: np.ndarray | sparse.spmatrix, genes: Sequence[str]) -> Ne
 def _reader(adata: AnnData, layer: str | None, use_raw: bool) -> Callable[[int, int], Any]:
     """Make the function that reads some rows, without reading all of them first."""
     on_disk = adata.isbacked and layer is None
-    if on_disk and _stored_by_genes(adata, "raw/X" if use_raw else "X"):
-        raise InputError(
-            f"{adata.filename} is stored gene by gene (CSC), so cells cannot be read from the "
-            "disk one after the other. Read it into memory with adata.to_memory(), or write "
-            "its matrix anew cell by cell, X.tocsr()."
-        )
+    by_cells = _turned(adata, "raw/X" if use_raw else "X") if on_disk else None
+    if by_cells is not None and not adata.is_view:
+        return lambda start, stop: by_cells[start:stop]
     if on_disk and adata.is_view:
         # AnnData makes no view of a view of a file, so rows are taken from the file itself;
         # HDF5 gives them in increasing order only, each once.
         parent = adata._adata_ref
         rows = np.arange(parent.n_obs)[adata._oidx]
         columns = slice(None) if use_raw else adata._vidx
+        if by_cells is not None:
+            return lambda start, stop: by_cells[rows[start:stop]][:, columns]
 
         def read(start: int, stop: int) -> Any:
             distinct, place = np.unique(rows[start:stop], return_inverse=True)
@@ -249,11 +249,34 @@ def _matrix_of(adata: AnnData, layer: str | None, use_raw: bool) -> Any:
     return find_matrix(adata, layer=layer, use_raw=use_raw).X
 
 
-def _stored_by_genes(adata: AnnData, place: str) -> bool:
+def _turned(adata: AnnData, place: str) -> sparse.csr_matrix | None:
+    """Read a matrix that a file holds gene by gene (CSC), and turn it; None for any other.
+
+    A few cells of it cost as much as all of them.
+
+    Raises
+    ------
+    InputError
+        If it does not fit into memory twice, as it is and turned.
+    """
     import h5py
     from anndata.io import sparse_dataset
 
     if not adata.file.is_open:
         adata.file.open()
+    if place not in adata.file:
+        return None
     stored = adata.file[place]
-    return isinstance(stored, h5py.Group) and sparse_dataset(stored).format == "csc"
+    if not isinstance(stored, h5py.Group):
+        return None
+    matrix = sparse_dataset(stored)
+    if matrix.format != "csc":
+        return None
+    check_fits(
+        2 * sum(stored[part].nbytes for part in ("data", "indices", "indptr")),
+        name=f"{adata.filename}, which is stored gene by gene (CSC),",
+        remedy="Write its matrix anew cell by cell, X.tocsr(): then runs of cells are read.",
+    )
+    X = matrix.to_memory()
+    check_array(X, name="the matrix")
+    return to_csr(X)

@@ -17,6 +17,22 @@ OLD = "old"
 """Folder within a scratch folder where replaced files wait until all is well."""
 
 
+def as_path(value: object, name: str) -> Path:
+    """Take what was given for a file or a folder as a path.
+
+    Raises
+    ------
+    InputError
+        If it is neither text nor a path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(
+            f"{name} is {value!r}, of type {type(value).__name__}, but a path is needed, as "
+            "text or as pathlib.Path."
+        )
+    return Path(value)
+
+
 def csv_text(value: str) -> str:
     """Make a text safe as a cell of a CSV file that a spreadsheet opens.
 

@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 
 from cellglass.checks import check_choice, check_range, suggest
 from cellglass.errors import InputError
+from cellglass.given import as_tuple
 from cellglass.matrices import row_chunks
-from cellglass.outputs import write_whole
+from cellglass.outputs import as_path, write_whole
 from cellglass.report.colors import FIFTEEN, MARKERS, Style, class_styles
 from cellglass.report.figures import SERIES, Legend, log_if_wide, scatter
 from cellglass.slots import check_anndata, find_representation, read_matrix
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cellglass.model import Model
 
 METHODS = ("tsne", "pca", "umap")
+LEAST_CELLS = {"tsne": 3, "pca": 3, "umap": 5}
 PANEL = 4.5, 4.2  # inches
 MOST_CLASSES = len(FIFTEEN) * len(MARKERS)
 """As many styles can be told apart."""
@@ -100,13 +102,16 @@ def embedding_comparison(
     check_anndata(adata)
     check_choice("method", method, METHODS)
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
-    names = [use_reps] if isinstance(use_reps, str) else list(use_reps)
+    names = list(as_tuple(use_reps))
     if not names:
         raise InputError("use_reps is empty; name at least one entry of adata.obsm.")
     spaces = [find_representation(adata, name) for name in names]
     shade = None if color is None else _values_of(adata, color)
-    if len(adata) < 3:
-        raise InputError(f"adata holds {len(adata)} cells, but a map needs at least 3.")
+    least = LEAST_CELLS[method]
+    if len(adata) < least and any(X.shape[1] != 2 for X in spaces):
+        raise InputError(
+            f"adata holds {len(adata)} cells, but a map by {method} needs at least {least}."
+        )
     with _panels(len(names), ax=ax, show=show, save=save) as axes:
         first: np.ndarray | None = None
         for panel, name, X in zip(axes, names, spaces, strict=True):
@@ -161,12 +166,7 @@ def loss(
     InputError
         If there is no model, or the file cannot be written.
     """
-    from cellglass.model import Model
-    from cellglass.tl import get_model
-
-    model = (
-        adata_or_model if isinstance(adata_or_model, Model) else get_model(adata_or_model, key)
-    )
+    model = _model_of(adata_or_model, key)
     curves = {
         "training cells": model.history["train"],
         "held-out cells": model.history["validation"],
@@ -247,6 +247,25 @@ def reconstruction(
     return axes
 
 
+def _model_of(given: AnnData | Model, key: str) -> Model:
+    """Take a model as it is, or out of the object it was trained on."""
+    from cellglass.model import Model
+    from cellglass.tl import get_model
+
+    if isinstance(given, Model):
+        return given
+    if isinstance(given, str | Path) and Path(given).suffix == ".safetensors":
+        raise InputError(
+            f"{str(given)!r} is the path of a model. Load it first: cg.load({str(given)!r})."
+        )
+    if isinstance(getattr(given, "model_", None), Model):
+        raise InputError(
+            f"An estimator was given ({type(given).__name__}), but AnnData or a model is "
+            "needed: its own is in model_."
+        )
+    return get_model(given, key)
+
+
 # --- maps ----------------------------------------------------------------------------
 
 
@@ -301,6 +320,11 @@ def _values_of(adata: AnnData, color: str) -> pd.Series:
     """Find what to colour by: a column of ``obs``, or a gene."""
     import pandas as pd
 
+    if not isinstance(color, str):
+        raise InputError(
+            f"color is {color!r}, of type {type(color).__name__}, but the name of one column "
+            "of obs or of one gene is needed. For several, call this once for each."
+        )
     if color in adata.obs:
         return adata.obs[color]
     columns = np.flatnonzero(adata.var_names == color)
@@ -554,11 +578,16 @@ def _given_axes(ax: Axes | Sequence[Axes], n: int) -> list[Axes]:
             f"{'are' if n > 1 else 'is'} needed, one a panel. Make them with "
             f"plt.subplots(1, {n})."
         )
+    if len({id(_figure_of(panel)) for panel in axes}) > 1:
+        raise InputError(
+            f"The {n} Axes in ax are in different figures, but what is drawn is one figure, to "
+            f"show or to save. Make them with plt.subplots(1, {n})."
+        )
     return axes
 
 
 def _check_path(save: str | Path, figure: Figure) -> Path:
-    path = Path(save)
+    path = as_path(save, "save")
     known = sorted(figure.canvas.get_supported_filetypes())
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in known:

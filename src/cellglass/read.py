@@ -24,6 +24,7 @@ from cellglass.hdf5 import OBJECT_BYTES, check_hdf5
 from cellglass.labels import read_labels
 from cellglass.matrices import to_csr
 from cellglass.memory import check_fits
+from cellglass.outputs import as_path
 from cellglass.tables import read_table
 from cellglass.tenx import read_10x_folder, read_10x_h5
 
@@ -157,6 +158,7 @@ def read(
     labels: str | os.PathLike[str] | None = None,
     *,
     layer: str | None = None,
+    use_raw: bool = False,
     least_cells: int = 3,
 ) -> AnnData:
     """Read a matrix of cells × genes, and a label for every cell.
@@ -194,6 +196,8 @@ def read(
         the end are no labels. Default none: nothing is added.
     layer : str, optional
         Of an ``.h5ad``: the layer whose values become ``X``. Default: ``X`` itself.
+    use_raw : bool, default False
+        Of an ``.h5ad``: take ``raw``, its values and its genes, in place of ``X``.
     least_cells : int, default 3
         Fewest cells: three to train on, one to apply a model to.
 
@@ -218,12 +222,14 @@ def read(
         found neither in ``obs`` nor as a file, one is missing or blank, or their number
         fails :func:`cellglass.checks.check_labels_length`.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     reader = _find_reader(path)
     with _quiet():
         with _damage_told(path):
             adata = reader(path)
         name = str(path)
+        if use_raw:
+            adata = _raw_of(adata, layer, path)
         adata.X = _matrix_of(adata, layer, path)
         check_array(adata.X, name=name)
         adata.X = _tidy(adata.X, name)
@@ -238,6 +244,8 @@ def read(
         adata.uns[SOURCE_KEY] = {"matrix": path.name}
         if layer is not None:
             adata.uns[SOURCE_KEY]["layer"] = layer
+        if use_raw:
+            adata.uns[SOURCE_KEY]["use_raw"] = True
         if labels is not None:
             adata.obs["label"] = read_labels(adata, labels, path)
             adata.uns[SOURCE_KEY]["labels"] = Path(labels).name
@@ -348,6 +356,22 @@ def _quiet() -> Iterator[None]:
 
 
 # --- the matrix ----------------------------------------------------------------------
+
+
+def _raw_of(adata: AnnData, layer: str | None, path: Path) -> AnnData:
+    """Make an object of ``raw``, with the same cells."""
+    if layer is not None:
+        raise InputError(
+            f"layer is {layer!r} and raw is asked for as well, but only one matrix of {path} "
+            "can be taken. Leave one of them out."
+        )
+    if adata.raw is None:
+        raise InputError(
+            f"raw was asked for, but {path} has none (its layers: "
+            f"{', '.join(map(repr, adata.layers)) or 'none'}). Leave it out to take X, or give "
+            "a layer."
+        )
+    return adata.raw.to_adata()
 
 
 def _matrix_of(adata: AnnData, layer: str | None, path: Path) -> Any:

@@ -116,7 +116,7 @@ def find_matrix(adata: AnnData, *, layer: str | None = None, use_raw: bool = Fal
                 "one that is there, or leave layer out to take adata.X."
             )
         return Slot(adata.layers[layer], adata, f"adata.layers[{layer!r}]")
-    if adata.X is None:
+    if _has_no_x(adata):
         others = [how for _, how in _places(adata)]
         remedy = f"To take another, {' or '.join(others)}" if others else "Set it first"
         raise InputError(f"adata.X is None: this object has no main matrix. {remedy}.")
@@ -147,7 +147,7 @@ def find_representation(adata: AnnData, use_rep: str) -> np.ndarray:
         If it is not there, or is no matrix of finite numbers.
     """
     there = list(map(str, adata.obsm))
-    if use_rep not in there:
+    if not isinstance(use_rep, str) or use_rep not in there:
         made_by = {"X_ae": "cg.tl.autoencoder(adata)", "X_pca": "sc.pp.pca(adata)"}
         remedy = f"Make it with {made_by[use_rep]}" if use_rep in made_by else ""
         if there:
@@ -181,6 +181,15 @@ def keys_of_models(adata: AnnData) -> list[str]:
     ]
 
 
+def _has_no_x(adata: AnnData) -> bool:
+    """Whether there is no main matrix; a file that lacks it fails only where it is read."""
+    if not adata.isbacked:
+        return adata.X is None
+    if not adata.file.is_open:
+        adata.file.open()
+    return "X" not in adata.file
+
+
 def _in_memory(X: Any) -> Any:
     """Read a matrix that is backed by a file."""
     import h5py
@@ -201,7 +210,7 @@ def _checked(slot: Slot, adata: AnnData) -> Slot:
 
 def _places(adata: AnnData) -> Iterator[tuple[Slot, str]]:
     """Yield all matrices, each with what to do to get it."""
-    if adata.X is not None:
+    if not _has_no_x(adata):
         yield find_matrix(adata), "leave layer and use_raw out"
     for layer in adata.layers:
         yield find_matrix(adata, layer=layer), f"give layer={layer!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,11 @@ def unpack(
     tuple of dict
         Tensors by name, and the content.
 
+    Warns
+    -----
+    UserWarning
+        If it is of format 1.
+
     Raises
     ------
     InputError
@@ -126,7 +132,14 @@ def unpack(
         content = {key: value for key, value in header.items() if key != "format_version"}
     if not isinstance(content, dict):
         raise _wrong_shape(name, "the content is missing")
-    return _tensors_of(data, name), content
+    tensors = _tensors_of(data, name)
+    if "checksum" not in header:
+        warnings.warn(
+            f"{name} is of format 1, which had no checksum: whether it was altered after it "
+            "was saved cannot be told. Load it once and save it again.",
+            stacklevel=4,
+        )
+    return tensors, content
 
 
 def _header_of(data: bytes, name: str, kind: str) -> dict[str, Any]:

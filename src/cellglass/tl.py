@@ -143,12 +143,20 @@ def autoencoder(
             from; ``model``: the bytes of the model's file, see :func:`get_model`.
         ``layers["ae_reconstruction"]``
             With ``reconstruction=True``: shape (n_cells, n_genes), float32, on the
-            log-normalised scale, as the network gives it; it may be negative.
+            log-normalised scale, as the network gives it; it may be negative. Without, that
+            of an earlier model under the same key is removed.
+
+    Warns
+    -----
+    UserWarning
+        If values look odd for what they are taken as, or names of genes repeat, by which
+        the model could not find them in new cells.
 
     Raises
     ------
     InputError
-        If the matrix or a setting cannot be used.
+        If the matrix or a setting cannot be used, or ``uns`` holds something else under the
+        key.
     TrainingError
         If a loss or a weight is no longer finite.
     TrainingInterrupted
@@ -176,6 +184,7 @@ def autoencoder(
 
     _check_target(adata, key_added, copy=copy)
     key = _key_of(key_added)
+    _check_key_is_free(adata, key, key_added)
     settings = ModelSettings(
         n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
         max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
@@ -192,7 +201,7 @@ def autoencoder(
         slot.X, settings, genes=list(slot.owner.var_names),
         gene_ids=collect_gene_ids(slot.owner), name=slot.name, callbacks=called,
     )  # fmt: skip
-    for sentence in fit.model.preprocessor.warnings:
+    for sentence in fit.warnings:
         warnings.warn(sentence, stacklevel=2)
     X_hat = reconstruct(fit.model.network, fit.rows, LOSSES[loss])
     if not np.isfinite(X_hat).all():
@@ -203,10 +212,12 @@ def autoencoder(
         )
     params = {**settings.to_dict(), "layer": layer, "use_raw": use_raw, "key_added": key_added}
     about = _about(fit, params, X_hat)
+    name = f"{key}_reconstruction"
+    is_stale = key in keys_of_models(adata) and name in adata.layers
     return _write(
         adata, copy=copy, uns={key: about},
         obsm={key_added: encode(fit.model.network, fit.rows)},
-        layers={f"{key}_reconstruction": X_hat} if reconstruction else {},
+        layers={name: X_hat} if reconstruction else {name: None} if is_stale else {},
     )  # fmt: skip
 
 
@@ -246,10 +257,12 @@ def get_model(adata: AnnData, key: str = "ae") -> Model:
     check_anndata(adata)
     keys = keys_of_models(adata)
     if key not in keys:
-        remedy = f"Name one that does: key={' or '.join(map(repr, keys))}" if keys else (
-            "Train one with cg.tl.autoencoder(adata), or give one that was saved: "
-            'model="model.safetensors"'
-        )  # fmt: skip
+        remedy = (
+            f"Name one that does: key={' or '.join(map(repr, keys))}"
+            if keys
+            else "Train one with cg.tl.autoencoder(adata); one that was saved comes from "
+            "cg.load(path)"
+        )
         raise InputError(f"adata.uns[{key!r}] holds no model. {remedy}.")
     name = f"The model in adata.uns[{key!r}]"
     return Model.from_bytes(adata.uns[key]["model"].tobytes(), name=name)
@@ -291,13 +304,18 @@ def denoise(
     Returns
     -------
     anndata.AnnData or None
-        None, or the copy, with ``layers["ae_denoised"]``: shape (n_cells, n_genes),
-        float32, at least 0.
+        None, or the copy. With the default key it has
+
+        ``layers["ae_denoised"]``
+            Shape (n_cells, n_genes), float32, at least 0.
+        ``uns["ae_denoised"]``
+            ``params``: which model, and which matrix it was applied to.
 
     Raises
     ------
     InputError
-        If there is no model, the matrix does not suit it, or it lacks genes of `adata`.
+        If there is no model, the matrix does not suit it, or it lacks genes of `adata`; if
+        there is a layer of that name that this function did not make.
 
     Examples
     --------
@@ -311,6 +329,7 @@ def denoise(
     if key_added is None:
         key_added = f"{key}_denoised"
     _check_target(adata, key_added, copy=copy)
+    _check_own(adata, "layers", key_added, made_by="denoise")
     trained, layer, use_raw = model_and_matrix(adata, model, key, layer, use_raw)
     if use_raw:
         _check_same_genes(adata)
@@ -328,7 +347,15 @@ def denoise(
         )
     expected = trained.reconstruct(adata, layer=layer, use_raw=use_raw)[:, places]
     np.maximum(expected, 0, out=expected)
-    return _write(adata, copy=copy, layers={key_added: expected})
+    source = {"key": key}
+    if model is not None:
+        said = Path(model).name if isinstance(model, str | Path) else repr(model)
+        source = {"model": said}
+    params = {**source, "layer": layer, "use_raw": use_raw}
+    return _write(
+        adata, copy=copy, layers={key_added: expected},
+        uns={key_added: {"made_by": "denoise", "params": _without_none(params)}},
+    )  # fmt: skip
 
 
 def cluster(
@@ -385,7 +412,8 @@ def cluster(
     Raises
     ------
     InputError
-        If the representation is not there, or a setting cannot be used.
+        If the representation is not there, or a setting cannot be used; if ``obs`` or ``uns``
+        has something of that name that this function did not make.
 
     Examples
     --------
@@ -402,14 +430,12 @@ def cluster(
     from cellglass.neighbors import nearest_neighbors
 
     check_choice("method", method, METHODS)
+    check_anndata(adata)
+    X = find_representation(adata, use_rep)
     if key_added is None:
         key_added = f"{_key_of(use_rep)}_{method}"
     _check_target(adata, key_added, copy=copy)
-    if key_added in keys_of_models(adata):
-        raise InputError(
-            f"key_added is {key_added!r}, but adata.uns[{key_added!r}] holds a model, which "
-            "would be lost. Give another name."
-        )
+    _check_own(adata, "obs", key_added, made_by="cluster")
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
     check_range("resolution", resolution, low=0, low_inclusive=False)
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
@@ -420,7 +446,6 @@ def cluster(
                 f"n_clusters is {n_clusters}, but Leiden finds the number by itself. Change "
                 'resolution for more or fewer clusters, or give method="kmeans".'
             )
-    X = find_representation(adata, use_rep)
     if len(X) < 2:
         raise InputError("adata holds 1 cell, but clusters need at least 2.")
     k = n_clusters
@@ -442,8 +467,9 @@ def cluster(
     }
     column = pd.Categorical.from_codes(clusters.tolist(), categories=pd.Index(names))
     return _write(
-        adata, copy=copy, obs={key_added: column}, uns={key_added: {"params": params}}
-    )
+        adata, copy=copy, obs={key_added: column},
+        uns={key_added: {"made_by": "cluster", "params": params}},
+    )  # fmt: skip
 
 
 def model_and_matrix(
@@ -514,6 +540,35 @@ def _check_target(adata: AnnData, key_added: str, *, copy: bool) -> None:
         )
 
 
+def _check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
+    """Check that ``uns`` has nothing of that name but an earlier model of the same key."""
+    if key not in adata.uns:
+        return
+    there = f"key_added is {key_added!r}, so the model goes to adata.uns[{key!r}]"
+    if key not in keys_of_models(adata):
+        raise InputError(
+            f"{there}, which holds something else already that would be lost. Give another "
+            "name, such as 'X_ae'."
+        )
+    then = adata.uns[key].get("params", {}).get("key_added", key_added)
+    if then != key_added:
+        raise InputError(
+            f"{there}, which holds the model of adata.obsm[{then!r}]: the two names differ "
+            f"only in 'X_'. Give {then!r} to replace it, or another name."
+        )
+
+
+def _check_own(adata: AnnData, slot: str, key_added: str, *, made_by: str) -> None:
+    """Check that there is nothing of a name but what the same function put there before."""
+    there = [s for s in (slot, "uns") if key_added in getattr(adata, s)]
+    entry = adata.uns.get(key_added)
+    if there and not (isinstance(entry, Mapping) and entry.get("made_by") == made_by):
+        raise InputError(
+            f"key_added is {key_added!r}, but there is an adata.{there[0]}[{key_added!r}] that "
+            f"cg.tl.{made_by} did not make, and it would be lost. Give another name."
+        )
+
+
 def _check_same_genes(adata: AnnData) -> None:
     """Check that what is predicted of the genes of ``raw`` can be a layer."""
     if adata.raw is not None and not np.array_equal(adata.raw.var_names, adata.var_names):
@@ -526,7 +581,10 @@ def _check_same_genes(adata: AnnData) -> None:
 
 
 def _write(adata: AnnData, *, copy: bool, **slots: Mapping[str, Any]) -> AnnData | None:
-    """Set results, all of them at the end, in the object or in a copy of it."""
+    """Set results, all of them at the end, in the object or in a copy of it.
+
+    What is None is removed.
+    """
     from anndata import ImplicitModificationWarning
 
     target = adata
@@ -537,5 +595,8 @@ def _write(adata: AnnData, *, copy: bool, **slots: Mapping[str, Any]) -> AnnData
         warnings.simplefilter("ignore", ImplicitModificationWarning)
         for slot, values in slots.items():
             for name, value in values.items():
-                getattr(target, slot)[name] = value
+                if value is None:
+                    del getattr(target, slot)[name]
+                else:
+                    getattr(target, slot)[name] = value
     return target if copy else None

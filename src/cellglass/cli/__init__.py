@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -47,6 +48,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal of few characters is no failure
             stream.reconfigure(errors="replace")
+    warnings.formatwarning = lambda message, *_: f"Warning: {message}\n"
     # What ends a job on a cluster is to be as gentle as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(app())

@@ -46,6 +46,7 @@ def compare(
     kl_warmup_epochs: opt.KlWarmupEpochs = 10,
     n_clusters: opt.NClusters = None,
     layer: opt.Layer = None,
+    use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
     checkpoint_every: opt.CheckpointEvery = None,
@@ -79,7 +80,7 @@ def compare(
     def read_matrix() -> AnnData:
         from cellglass.read import read
 
-        adata = read(matrix, labels=labels, layer=layer)
+        adata = read(matrix, labels=labels, layer=layer, use_raw=use_raw)
         if labels is None and "label" in adata.obs:
             del adata.obs["label"]  # no labels were asked for
         return adata

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import bars, exits
+from cellglass.cli.terminal import bars, exits, print_warning
 from cellglass.errors import InputError
 from cellglass.outputs import check_output_file
 
@@ -43,6 +43,7 @@ def train(
     variational: opt.Variational = False,
     kl_warmup_epochs: opt.KlWarmupEpochs = 10,
     layer: opt.Layer = None,
+    use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
     checkpoint_every: opt.CheckpointEvery = None,
@@ -78,7 +79,7 @@ def train(
         )  # fmt: skip
         check_checkpointing(folder, checkpoint_every, resume=resume)
         _check_output(output, folder, overwrite=overwrite, resume=resume)
-        adata = read(matrix, layer=layer)
+        adata = read(matrix, layer=layer, use_raw=use_raw)
         ids = collect_gene_ids(adata)
         if resume and output.exists() and not is_unfinished(folder):
             data = digest(adata.X, adata.var_names, ids)
@@ -103,6 +104,8 @@ def train(
             )  # fmt: skip
             fit.model.save(output)
         kept.remove()
+    for sentence in fit.warnings:
+        print_warning(sentence)
     if not quiet:
         typer.echo(_account(fit.training, output))
 
@@ -178,12 +181,21 @@ def transform(
         ),
     ],
     layer: opt.Layer = None,
+    use_raw: opt.UseRaw = False,
     min_coverage: Annotated[
         float, typer.Option(help="Least share of the model's genes that must be found.")
     ] = 0.8,
     key_added: Annotated[
         str, typer.Option(help="Name of the latent vectors in obsm.")
     ] = "X_ae",
+    missing_genes: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the names of the model's genes that are missing, one a line; also "
+            "where too many are.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: opt.Overwrite = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -196,7 +208,8 @@ def transform(
         from cellglass.embed import embed_file
 
         account = embed_file(
-            model, matrix, output, layer=layer, min_coverage=min_coverage,
+            model, matrix, output, layer=layer, use_raw=use_raw,
+            min_coverage=min_coverage, missing_genes=missing_genes,
             key_added=key_added, overwrite=overwrite,
         )  # fmt: skip
     if not quiet:

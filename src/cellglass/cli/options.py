@@ -106,6 +106,10 @@ Overwrite = Annotated[
 Layer = Annotated[
     str | None, typer.Option(help="Take this layer of an .h5ad file in place of its X.")
 ]
+UseRaw = Annotated[
+    bool,
+    typer.Option("--use-raw", help="Take raw of an .h5ad file, with its own genes."),
+]
 NLatents = Annotated[
     list[str],  # read by whole_numbers, whose message is the better one
     typer.Option(help="Dimensions of the bottleneck, one or several.", metavar="N [N ...]"),

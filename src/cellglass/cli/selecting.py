@@ -49,6 +49,7 @@ def select(
     variational: opt.Variational = False,
     kl_warmup_epochs: opt.KlWarmupEpochs = 10,
     layer: opt.Layer = None,
+    use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
     tensorboard: opt.TensorBoardFolder = None,
@@ -73,7 +74,7 @@ def select(
             from cellglass.read import read
             from cellglass.select import select as run
 
-            adata = read(matrix, layer=layer)
+            adata = read(matrix, layer=layer, use_raw=use_raw)
             progress("Reading", 1, 1)
             selection: Selection = run(
                 adata, n_latent=sizes, loss=loss or None, splits=splits, seeds=seeds,

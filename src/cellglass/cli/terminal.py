@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 if TYPE_CHECKING:
     from cellglass.compare import Comparison, Progress
     from cellglass.select import Selection
+
+
+GIVEN = re.compile(
+    r"""(?<!\w)(?<!\w\()(?P<name>[a-z_]+)=(?:["'](?P<quoted>[^"']+)["']|(?P<bare>\w+(\.\w+)?))"""
+)
+"""An argument as it is passed from Python, but not as the first of a call."""
 
 
 @contextmanager
@@ -69,11 +76,40 @@ def _kept(checkpoints: Path | None) -> str | None:
 
 def print_error(message: str) -> None:
     """Write a message to the standard error."""
+    _print_marked("[bold red]Error:[/]", message)
+
+
+def print_warning(message: str) -> None:
+    """Write what a user should know, though the work was done, to the standard error."""
+    _print_marked("[bold yellow]Warning:[/]", message)
+
+
+def _print_marked(mark: str, message: str) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    console.print("[bold red]Error:[/]", end=" ")
-    console.print(message, markup=False, soft_wrap=not console.is_terminal)
+    console.print(mark, end=" ")
+    console.print(in_words_of_options(message), markup=False, soft_wrap=not console.is_terminal)
+
+
+def in_words_of_options(message: str) -> str:
+    """Turn what is to be passed from Python into options of the command line.
+
+    ``seeds=5`` becomes ``--seeds 5``, ``layer="counts"`` ``--layer counts``, and
+    ``use_raw=True`` ``--use-raw``.
+    """
+    from cellglass.cli import app
+
+    commands = typer.main.get_group(app).commands.values()
+    options = {p.name: p.opts[0] for command in commands for p in command.params}
+
+    def turned(found: re.Match[str]) -> str:
+        option, value = options.get(found["name"], ""), found["quoted"] or found["bare"]
+        if not option.startswith("--"):
+            return found[0]
+        return option if value == "True" else f"{option} {value}"
+
+    return GIVEN.sub(turned, message)
 
 
 @contextmanager

@@ -134,13 +134,28 @@ def command(summary: dict[str, Any]) -> str | None:
         return f"{dataset['command']} --random-state {settings['random_state']} -o report/"
     if not dataset["name"]:
         return None
-    words = ["cellglass", "compare", dataset["name"]]
+    words = ["cellglass", "compare", *matrix_words(dataset)]
     if dataset["labels_name"]:
         words += ["--labels", dataset["labels_name"]]
-    if dataset["layer_name"]:
-        words += ["--layer", dataset["layer_name"]]
     words += ["--n-latent", *map(str, settings["n_latent"]), "--loss", *settings["loss"]]
     return shlex.join([*words, *option_words(settings, OPTIONS), "-o", "report/"])
+
+
+def matrix_words(dataset: dict[str, Any]) -> list[str]:
+    """Write which matrix of which file was read, as words of the command line."""
+    words = [dataset["name"]]
+    if dataset["layer_name"]:
+        words += ["--layer", dataset["layer_name"]]
+    return [*words, "--use-raw"] if dataset["use_raw"] else words
+
+
+def reading_code(dataset: dict[str, Any], labels: str | None = None) -> str:
+    """Write the same, and the labels, as a call from Python."""
+    given = {"labels": labels, "layer": dataset["layer_name"]}
+    words = [f"{name}={value!r}" for name, value in given.items() if value]
+    if dataset["use_raw"]:
+        words.append("use_raw=True")
+    return f"adata = cg.read({', '.join([repr(dataset['name']), *words])})"
 
 
 def option_words(settings: dict[str, Any], options: Sequence[str]) -> list[str]:
@@ -159,10 +174,9 @@ def python_call(summary: dict[str, Any]) -> str | None:
     settings, dataset = summary["settings"], summary["dataset"]
     if dataset["command"]:
         return None
-    labels = f", labels={dataset['labels_name']!r}" if dataset["labels_name"] else ""
-    layer = f", layer={dataset['layer_name']!r}" if dataset["layer_name"] else ""
-    read = [f"adata = cg.read({dataset['name']!r}{labels}{layer})"] if dataset["name"] else []
-    given = labels.removeprefix(", ") if not dataset["name"] else ""
+    labels = dataset["labels_name"]
+    read = [reading_code(dataset, labels)] if dataset["name"] else []
+    given = f"labels={labels!r}" if labels and not dataset["name"] else ""
     return "\n".join(
         [
             "import cellglass as cg",

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from cellglass.report.figures import Drawing
-from cellglass.report.render import as_code, image_source, option_words, page_environment
+from cellglass.report.render import (
+    as_code,
+    image_source,
+    matrix_words,
+    option_words,
+    page_environment,
+    reading_code,
+)
 from cellglass.report.select_figures import figure_name
 from cellglass.report.select_summary import measures_of, model_name
 
@@ -81,9 +88,7 @@ def command(summary: dict[str, Any]) -> str | None:
     settings, dataset = summary["settings"], summary["dataset"]
     if settings["schedule"] == "custom" or not dataset["name"]:
         return None
-    words = ["cellglass", "select", dataset["name"]]
-    if dataset["layer_name"]:
-        words += ["--layer", dataset["layer_name"]]
+    words = ["cellglass", "select", *matrix_words(dataset)]
     words += ["--n-latent", *map(str, settings["n_latent"]), "--loss", *settings["loss"]]
     return shlex.join([*words, *option_words(settings, OPTIONS), "-o", "selection/"])
 
@@ -91,8 +96,7 @@ def command(summary: dict[str, Any]) -> str | None:
 def python_call(summary: dict[str, Any]) -> str:
     """Write the same as a call from Python."""
     settings, dataset = summary["settings"], summary["dataset"]
-    layer = f", layer={dataset['layer_name']!r}" if dataset["layer_name"] else ""
-    read = [f"adata = cg.read({dataset['name']!r}{layer})"] if dataset["name"] else []
+    read = [reading_code(dataset)] if dataset["name"] else []
     return "\n".join(
         [
             "import cellglass as cg",

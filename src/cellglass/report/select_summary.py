@@ -47,6 +47,7 @@ def summarize_selection(selection: Selection) -> dict[str, Any]:
         "dataset": {
             "name": selection.source.get("matrix"),
             "layer_name": selection.source.get("layer"),
+            "use_raw": bool(selection.source.get("use_raw")),
             "sha256": selection.data,
             "n_cells": selection.n_cells,
             "n_genes": selection.n_genes,

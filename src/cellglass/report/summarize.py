@@ -178,6 +178,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
         "name": comparison.source.get("matrix"),
         "labels_name": comparison.source.get("labels"),
         "layer_name": comparison.source.get("layer"),
+        "use_raw": bool(comparison.source.get("use_raw")),
         "command": comparison.source.get("command"),
         "sha256": data_and_labels(comparison.data, labels),
         "n_cells": n_cells,
