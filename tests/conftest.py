@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +14,8 @@ HOSTILE = ["<script>alert(1)</script>", "=1+1", "$x_$"]
 
 def pytest_configure(config):
     """Keep what JAX compiles, for this run's other processes and for the next run."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
@@ -31,3 +33,11 @@ def small():
 def small_comparison(small):
     """Two sizes, two losses, three epochs."""
     return cg.compare(small, n_latent=(2, 3), n_hidden=8, max_epochs=3)
+
+
+@pytest.fixture
+def quick_compilation():
+    """Compile programs fast rather than make fast programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

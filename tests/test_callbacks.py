@@ -109,3 +109,33 @@ def test_an_error_in_a_callback_is_not_swallowed():
 
     with pytest.raises(KeyError, match="mine"):
         fit_model(X, SETTINGS, callbacks=[broken])
+
+
+def test_a_disk_that_is_full_is_told_and_does_not_hang(tmp_path, monkeypatch):
+    from tensorboardX.record_writer import RecordWriter
+
+    def full(writer, content):
+        raise OSError(28, "No space left on device")
+
+    with TensorBoard(tmp_path) as log:
+        log(epoch(1))
+        monkeypatch.setattr(RecordWriter, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            log(epoch(2))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of MLflow on its own file store
+def test_mlflow_is_told_how_a_training_ended_and_what_it_refuses_is_told(file_store):
+    import mlflow
+
+    for error, status in ((KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")):
+        with pytest.raises(error), MLflow(status, tracking_uri=file_store) as log:
+            log(epoch(1))
+            raise error
+        client = mlflow.MlflowClient(file_store)
+        found = client.get_experiment_by_name(status).experiment_id
+        assert [run.info.status for run in client.search_runs([found])] == [status]
+    log = MLflow("cells", tracking_uri=file_store)
+    log._client.log_metric = None
+    with pytest.raises(OSError, match="MLflow could not log an epoch: "):
+        log(epoch(1))

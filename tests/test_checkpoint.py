@@ -1,5 +1,6 @@
 """A training that was stopped goes on as if it had not been."""
 
+import json
 import os
 import signal
 import threading
@@ -8,16 +9,23 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import numpy as np
+import optax
 import pytest
 
 from cellglass.batches import on_device
-from cellglass.checkpoint import Checkpoint, Checkpoints, make_checkpoints
+from cellglass.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    clear_unmarked,
+    make_checkpoints,
+)
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.settings import TrainingSettings
 from cellglass.tensor_file import unpack
 from cellglass.train import train
+from cellglass.training_progress import Progress, State
 
 X = np.random.default_rng(0).poisson(1.0, (30, 6)).astype(np.float32)
 IDENTITY = {"n_hidden": 5, "loss": "mse", "data": "a checksum"}
@@ -84,6 +92,27 @@ def test_what_an_epoch_depends_on_is_kept(tmp_path, kwargs):
     with pytest.raises(Killed):
         fit(path, 1, callbacks=[stop_after(3)], **kwargs)
     assert same(fit(path, 1, resume=True, **kwargs), fit(**kwargs))
+
+
+@pytest.mark.parametrize("patience", [None, 4])
+def test_the_best_weights_before_a_stop_are_those_after_it(tmp_path, patience):
+    path, kwargs = tmp_path / "run.safetensors", {"learning_rate": 1.0, "patience": patience}
+    straight = fit(**kwargs)
+    assert straight.best_epoch is not None and straight.best_epoch < 4
+    with pytest.raises(Killed):
+        fit(path, 1, callbacks=[stop_after(4)], **kwargs)
+    assert same(fit(path, 1, resume=True, **kwargs), straight)
+
+
+def test_a_progress_goes_through_a_file_whole():
+    network = AutoencoderNetwork(6, 2, n_hidden=5, n_layers=1, key=jax.random.key(1))
+    other = AutoencoderNetwork(6, 2, n_hidden=5, n_layers=1, key=jax.random.key(2))
+    state = State(network, optax.adam(0.1).init(network))
+    progress = Progress(state, other, (3.0, 2.0), (4.0, 5.0), stopped=True, seconds=12.5)
+    fresh = Progress(State(other, state.optimizer), None)
+    restored = fresh.restored(progress.arrays, json.loads(json.dumps(progress.numbers)))
+    assert eqx.tree_equal(restored.arrays, progress.arrays)
+    assert restored.numbers == progress.numbers
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
@@ -278,7 +307,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_as_it_was(tmp_path, monkeypat
     usual = Path.open
 
     def open_full(path, mode="r", **kwargs):
-        if "w" not in mode:
+        if "x" not in mode:
             return usual(path, mode, **kwargs)
         return full() if moment == "open" else FullFile(usual(path, mode, **kwargs))
 
@@ -340,3 +369,45 @@ def test_a_callback_that_fails_loses_no_epoch(tmp_path):
             checkpoint=kept.of("a_seed0", IDENTITY), callbacks=[stop_after(3)],
         )  # fmt: skip
     assert len(_without_seconds(tmp_path / "a_seed0.safetensors")[0]["loss_train"]) == 3
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+    fit(path, every=7)
+
+    def locked(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", locked)
+    with pytest.raises(InputError, match=r"run.safetensors cannot be read: Permission denied"):
+        fit(path, every=7, resume=True)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null"])
+def test_a_mark_that_says_nothing_is_told(tmp_path, content):
+    (tmp_path / "unfinished.json").write_text(content)
+    with pytest.raises(InputError, match="cannot be read or was changed"):
+        Checkpoints(tmp_path, 1, resume=True).begin({"loss": "mse"})
+
+
+def test_a_folder_in_which_nothing_was_done_before_a_kill_is_cleared_away(tmp_path):
+    for name, there, stays in (
+        ("empty", (), False),
+        ("half", (".unfinished.json.partial",), False),
+        ("begun", ("unfinished.json", ".a.partial"), True),
+        ("mine", ("holiday.png",), True),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in there:
+            (folder / file).write_text("")
+        clear_unmarked(folder)
+        assert folder.exists() == stays
+        assert not stays or len(list(folder.iterdir())) == len(there)
+
+
+def test_another_function_as_the_schedule_is_said_in_words(tmp_path):
+    path, words = tmp_path / "run.safetensors", "schedule is another function"
+    fit(path, every=7, identity=IDENTITY | {"schedule": "a" * 64})
+    with pytest.raises(InputError, match=words):
+        fit(path, every=7, resume=True, identity=IDENTITY | {"schedule": "b" * 64})

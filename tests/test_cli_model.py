@@ -494,6 +494,105 @@ def test_the_signal_that_ends_a_job_on_a_cluster_keeps_the_training(data, tmp_pa
     assert (tmp_path / "m.safetensors.checkpoints" / "mse_2_seed0.safetensors").exists()
 
 
+def test_that_signal_is_heard_where_ctrl_c_is_not_meant_to_be(data, tmp_path):
+    # As in the background of a script, where a shell has Ctrl-C ignored.
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, "-m", "cellglass",
+         "train", str(data / "counts.npy"), *FAST[:4], "--max-epochs", "1000000",
+         "--checkpoint-every", "1", "-q", "-o", "m.safetensors"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    kept = tmp_path / "m.safetensors.checkpoints" / "mse_2_seed0.safetensors"
+    deadline = time.monotonic() + 120
+    while not kept.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in errors, errors
+
+
+@pytest.mark.parametrize("module", ["jax", "jax.numpy", "equinox"])
+def test_ctrl_c_while_libraries_are_imported_ends_at_once_and_in_order(data, tmp_path, module):
+    code = (
+        "import signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "from cellglass.cli import main\n"
+        "main()\n"
+    )
+    words = ["train", str(data / "counts.npy"), *FAST, "-o", "m.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr.split() == ["Interrupted;", "nothing", "was", "written."]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_a_kill_left_empty_is_gone_on_with(data, tmp_path):
+    words = ["compare", data / "counts.npy", *FAST, "--loss", "mse", "--resume", "-q"]
+    for n, every in enumerate([[], ["--checkpoint-every", 1]]):
+        out = tmp_path / f"out{n}"
+        (out / "cellglass-checkpoints").mkdir(parents=True)
+        (out / "cellglass-checkpoints" / ".unfinished.json.partial").touch()
+        done = call(*words, *every, "-o", out)
+        assert done.exit_code == 0, done.output
+        assert (out / "report.html").exists()
+        assert not (out / "cellglass-checkpoints").exists()
+
+
+def test_checkpoints_do_not_go_through_a_link(data, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cellglass-checkpoints").symlink_to(outside)
+    (tmp_path / "m.safetensors.checkpoints").symlink_to(outside)
+    for words in (
+        ("compare", "-o", tmp_path / "out"),
+        ("train", "-o", tmp_path / "m.safetensors"),
+    ):
+        done = call(words[0], data / "counts.npy", *FAST, "--checkpoint-every", 1,
+                    "--overwrite", *words[1:])  # fmt: skip
+        assert done.exit_code == 2 and "is a link, but nothing is written outside" in said(done)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_name_that_is_too_long_is_one_message(data, tmp_path, command):
+    done = call(
+        command, data / "counts.npy", *FAST, "-o", tmp_path / ("x" * 240 + ".safetensors")
+    )
+    assert done.exit_code == 2 and "has a name of 252 bytes" in said(done)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on file sizes")
+@pytest.mark.parametrize("limit", [500, 4000, 20_000, 50_000])
+def test_a_disk_that_is_full_in_truth_keeps_the_old_report(data, tmp_path, limit):
+    out = tmp_path / "out"
+    words = ["compare", str(data / "counts.npy"), *FAST, "--loss", "mse", "-o", str(out), "-q"]
+    assert call(*words).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code = (
+        "import resource, signal, sys\n"
+        "from cellglass.cli import main\n"
+        "import cellglass.compare, cellglass.report.write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--overwrite"], capture_output=True, text=True
+    )
+    assert done.returncode in (1, 2), done.stderr
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    kept = {path: content for path, content in after.items() if "checkpoints" not in str(path)}
+    assert kept == before
+
+
 def test_a_layer_of_the_comparison_is_named_on_the_page(data, tmp_path):
     out = tmp_path / "out"
     done = call("compare", data / "cells.h5ad", "--layer", "counts", *FAST, "--loss", "mse",

@@ -6,7 +6,6 @@ import pickle
 import signal
 
 import anndata as ad
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,13 +41,6 @@ def fitted(X):
 
 def same(A, B):
     return A.dtype == B.dtype and np.array_equal(A, B)
-
-
-@pytest.fixture
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 # The checks have data of 2 to 5 genes, which a bottleneck of 10 would not fit into. They

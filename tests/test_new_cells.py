@@ -251,6 +251,14 @@ def test_the_preprocessing_is_the_fitted_one_and_not_fitted_again():
     np.testing.assert_allclose(scaled.transform(COUNTS), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_fraction_below_all_of_64_bits_is_named_like_any_other():
+    X = COUNTS.astype(np.longdouble)
+    X[2, 3] = np.longdouble("1e-4000")
+    if not X[2, 3]:
+        pytest.skip("these numbers are not wider than 64 bits here")
+    assert "in cell 3" in refusal(X) and f"{GENES[3]!r}" in refusal(X)
+
+
 def test_a_fraction_in_a_gene_that_the_model_lacks_does_no_harm():
     adata = anndata_of(COUNTS)
     wide = ad.AnnData(np.hstack([np.full((N_CELLS, 1), 0.5), COUNTS]))

@@ -396,6 +396,20 @@ def test_a_missing_model_is_explained(cells):
         cg.pl.loss(cg.Autoencoder(2, max_epochs=1).fit(cells.X))
 
 
+def test_axes_without_a_figure_are_refused(cells):
+    ax = plt.figure().subplots()
+    ax.remove()
+    with pytest.raises(cg.InputError, match="ax was removed from its figure"):
+        cg.pl.loss(cells, ax=ax)
+
+
+def test_a_gene_whose_name_repeats_is_refused_as_a_colour(cells):
+    twice = anndata.AnnData(cells.X, obsm={"X_flat": cells.obsm["X_flat"]})
+    twice.var_names = ["g", "g", *cells.var_names[2:]]
+    with pytest.raises(cg.InputError, match="the name of 2 genes"):
+        cg.pl.embedding_comparison(twice, "X_flat", color="g")
+
+
 def test_axes_of_two_figures_are_refused(cells):
     axes = [plt.figure().subplots() for _ in range(2)]
     with pytest.raises(cg.InputError, match="in different figures"):

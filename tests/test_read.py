@@ -690,3 +690,44 @@ def test_importing_is_quick():
     code = f"import sys, cellglass.read; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize(("part", "change"), [
+    ("indices", lambda a: np.where(np.arange(len(a)) == 2, 10**8, a)),
+    ("indices", lambda a: np.where(np.arange(len(a)) == 2, -5, a)),
+    ("indices", lambda a: np.where(np.arange(len(a)) == 2, 3, a)),
+    ("indices", lambda a: a[:-1]),
+    ("indptr", lambda a: np.where(np.arange(len(a)) == 1, 10**6, a)),
+    ("indptr", lambda a: a[:-1]),
+    ("indptr", lambda a: a + 1),
+    ("shape", lambda a: np.array([3, 5])),
+    ("shape", lambda a: np.array([2, 4])),
+    ("data", lambda a: a[:-1]),
+])  # fmt: skip
+def test_a_10x_file_whose_parts_point_outside_of_each_other_is_refused(part, change, tmp_path):
+    path = tmp_path / "m.h5"
+    write_10x_h5(path, np.arange(1, 13).reshape(4, 3))
+    with h5py.File(path, "r+") as file:
+        values = file["matrix"][part][()]
+        del file["matrix"][part]
+        file["matrix"][part] = change(values)
+    with pytest.raises(InputError, match="do not fit together"):
+        read(path)
+
+
+def test_raw_of_an_h5ad_comes_with_its_own_genes(tmp_path):
+    adata = anndata.AnnData(np.arange(12.0).reshape(4, 3), obs={"kind": list("abab")})
+    adata.var_names = ["x", "y", "z"]
+    adata.raw = adata
+    adata = adata[:, :1].copy()
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    found = read(tmp_path / "m.h5ad", labels="kind", use_raw=True)
+    assert list(found.var_names) == ["x", "y", "z"] and list(found.obs["label"]) == list("abab")
+    np.testing.assert_array_equal(found.X, np.arange(12.0).reshape(4, 3))
+    del adata.raw
+    adata.layers["counts"] = adata.X
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    with pytest.raises(InputError, match=r"has none \(its layers: 'counts'\)"):
+        read(tmp_path / "m.h5ad", use_raw=True)
+    with pytest.raises(InputError, match="only one matrix"):
+        read(tmp_path / "m.h5ad", use_raw=True, layer="counts")

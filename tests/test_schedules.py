@@ -34,6 +34,7 @@ def test_rates_of_an_epoch_are_a_piece_of_those_of_the_whole_training(name):
     ("constant_schedule", 0.1),
     ("linear_schedule", 0.1 / STEPS),
     ("cosine_decay_schedule", 0.05 * (1 + np.cos(np.pi * (STEPS - 1) / STEPS))),
+    ("polynomial_schedule", 0.1 / STEPS**2),
     ("exponential_decay", 0.1 * 0.01 ** ((STEPS - 1) / STEPS)),
     ("warmup_constant_schedule", 0.1),
 ])  # fmt: skip
@@ -42,7 +43,9 @@ def test_the_last_step_has_the_rate_of_the_formula(name, last):
 
 
 def test_a_warm_up_rises_over_the_first_tenth():
-    for name in ("warmup_constant_schedule", "warmup_cosine_decay_schedule"):
+    for name in SCHEDULES:
+        if not name.startswith("warmup"):
+            continue
         found = rates(name)
         np.testing.assert_allclose(found[:5], [0.02, 0.04, 0.06, 0.08, 0.1], rtol=1e-5)
         assert found.argmax() == 4

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import import_module
 
 import anndata
 import h5py
@@ -426,6 +427,30 @@ def test_leiden_gets_the_neighbours_and_the_resolution_that_were_asked_for(train
 def test_categories_are_in_the_order_of_their_numbers(trained):
     cg.tl.cluster(trained, "kmeans", n_clusters=12)
     assert list(trained.obs["ae_kmeans"].cat.categories) == [str(i) for i in range(12)]
+
+
+def test_one_cell_has_no_clusters(trained):
+    with pytest.raises(cg.InputError, match="1 cell, but clusters need at least 2"):
+        cg.tl.cluster(trained[:1].copy())
+
+
+def test_reconstructions_that_are_no_numbers_are_no_result(adata, monkeypatch):
+    def ruined(network, rows, loss):
+        return np.full(adata.shape, np.nan, np.float32)
+
+    compare, select = (import_module(f"cellglass.{name}") for name in ("compare", "select"))
+    monkeypatch.setattr("cellglass.encode.reconstruct", ruined)
+    with pytest.raises(
+        cg.TrainingError, match="no longer finite numbers, although the loss is"
+    ):
+        cg.tl.autoencoder(adata, **TINY)
+    assert "ae" not in adata.uns
+    monkeypatch.setattr(compare, "reconstruct", ruined)
+    with pytest.raises(cg.TrainingError, match="The reconstructions of mse_3_seed0"):
+        cg.compare(adata, n_latent=3, n_hidden=8, max_epochs=1, loss="mse")
+    monkeypatch.setattr(select, "reconstruct", ruined)
+    with pytest.raises(cg.TrainingError, match="its predictions are no longer finite"):
+        cg.select(adata, n_latent=3, n_hidden=8, max_epochs=1, splits=2)
 
 
 def test_clusters_never_take_the_place_of_a_model(trained):

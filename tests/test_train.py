@@ -1,5 +1,7 @@
 """Training sees every training cell once an epoch, no other, and does what it says."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,11 +11,14 @@ from scipy import sparse
 
 from cellglass.batches import DenseRows, Rows, on_device
 from cellglass.errors import TrainingError
+from cellglass.failures import explain_failure
+from cellglass.fit import fit_model
 from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
-from cellglass.settings import TrainingSettings
-from cellglass.train import Training, cut_into_batches, train
+from cellglass.schedules import learning_rates
+from cellglass.settings import ModelSettings, TrainingSettings
+from cellglass.train import Outcome, Training, cut_into_batches, train
 
 N_CELLS, N_GENES = 22, 6
 HELD_OUT = np.array([0, 3, 4, 10, 21])
@@ -216,6 +221,45 @@ def test_values_too_large_to_be_squared_are_named_as_the_cause(cells):
     X[cells[0]] = 1e30
     with pytest.raises(TrainingError, match=r"epoch 1 of 3, .*the largest among .* is 1e\+30"):
         fit(X, loss="mse")
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"input_noise": 1e6}, r"too much input_noise: it was 1e\+06.* try 0\.\d"),
+    ({"weight_decay": 1e6, "max_epochs": 30}, r"too much weight_decay: it was 1e\+06, so that"),
+    ({"schedule": lambda step: 1e30}, r"the schedule gave 1e\+30 at this step; let it give 1e"),
+    ({"learning_rate": 1e30}, r"too large a learning rate: it was 1e\+30; try 1e\+29"),
+], ids=["noise", "decay", "function", "rate"])  # fmt: skip
+def test_the_setting_that_is_most_likely_too_large_is_named(settings, words):
+    outcome = Outcome(
+        state=None, loss_train=jnp.nan, loss_validation=None, batch_losses=jnp.full(2, jnp.nan),
+        first_bad=jnp.asarray(1), weights_finite=jnp.asarray(True), finite=jnp.asarray(False),
+    )  # fmt: skip
+    asked = TrainingSettings(**settings)
+    rates = learning_rates(asked.schedule, asked.learning_rate, start=0, stop=2, n_steps=2)
+    batches, _ = cut_into_batches(jnp.arange(20), 10)
+    said = explain_failure(
+        outcome, on_device(matrix()), batches, NO_CELLS, rates, 3, LOSSES["mse"], asked
+    )
+    assert re.search(words, said), said
+    assert "became nan in epoch 3 of" in said and "batch 2 of 2" in said
+
+
+@pytest.mark.parametrize("answer", [np.True_, jnp.asarray(True), np.array(True)], ids=repr)
+def test_true_of_an_array_library_ends_training_too(answer):
+    assert len(fit(matrix(), callbacks=[lambda epoch: answer]).loss_train) == 1
+
+
+@pytest.mark.parametrize("answer", [1, "yes", np.False_, jnp.asarray(False), np.float32(1)])
+def test_nothing_else_does(answer):
+    assert len(fit(matrix(), callbacks=[lambda epoch: answer]).loss_train) == 3
+
+
+@pytest.mark.parametrize(("loss", "X"), [
+    ("zinb", np.zeros((20, 4))), ("gaussian", np.full((20, 4), 2.5)), ("nb", np.zeros((20, 4))),
+    ("mse", np.full((20, 4), 1e-30)),
+])  # fmt: skip
+def test_a_matrix_that_holds_nothing_to_learn_is_no_diverged_training(loss, X):
+    fit_model(X, ModelSettings(n_latent=1, n_hidden=4, loss=loss, max_epochs=3, batch_size=8))
 
 
 # --- early stopping ------------------------------------------------------------------

@@ -7,7 +7,9 @@ whatever else it returns is ignored.
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,7 +84,7 @@ class TensorBoard:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._library = _import_extra("tensorboardX", "tensorboard")
+        _import_extra("tensorboardX", "tensorboard")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,20 +96,38 @@ class TensorBoard:
         self._writers: dict[str, Any] = {}
 
     def __call__(self, epoch: Epoch) -> None:
-        """Add one point to every curve."""
+        """Add one point to every curve.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        # Not through SummaryWriter: its thread dies of a full disk, and who waits for it does
+        # so for ever.
         if epoch.run not in self._writers:
-            folder = str(self.folder / epoch.run)
-            self._writers[epoch.run] = self._library.SummaryWriter(folder, flush_secs=1)
+            folder = self.folder / epoch.run
+            folder.mkdir(exist_ok=True)
+            self._writers[epoch.run] = EventsWriter(str(folder / "events"))
+        writer = self._writers[epoch.run]
         for name, value in epoch.numbers.items():
-            self._writers[epoch.run].add_scalar(name, value, epoch.epoch)
+            writer.write_event(
+                Event(summary=scalar(name, value), step=epoch.epoch, wall_time=time.time())
+            )
+        writer.flush()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # scikit-learn copies an estimator with its callbacks; one writes
 
     def close(self) -> None:
-        """Write out what still waits."""
+        """Close all files."""
         for writer in self._writers.values():
-            writer.close()
+            with suppress(OSError):  # of what could not be written, who wrote it was told
+                writer.close()
         self._writers.clear()
 
     def __enter__(self) -> TensorBoard:
@@ -153,11 +173,20 @@ class MLflow:
         self._runs: dict[str, str] = {}
 
     def __call__(self, epoch: Epoch) -> None:
-        """Log the numbers of one epoch."""
-        if epoch.run not in self._runs:
-            self._runs[epoch.run] = self._start(epoch)
-        for name, value in epoch.numbers.items():
-            self._client.log_metric(self._runs[epoch.run], name, value, step=epoch.epoch)
+        """Log the numbers of one epoch.
+
+        Raises
+        ------
+        OSError
+            If MLflow does not take them.
+        """
+        try:
+            if epoch.run not in self._runs:
+                self._runs[epoch.run] = self._start(epoch)
+            for name, value in epoch.numbers.items():
+                self._client.log_metric(self._runs[epoch.run], name, value, step=epoch.epoch)
+        except Exception as error:  # each store fails in its own way
+            raise OSError(f"MLflow could not log an epoch: {first_line(error)}") from error
 
     def _start(self, epoch: Epoch) -> str:
         found = self._client.get_experiment_by_name(self.experiment)
@@ -171,17 +200,21 @@ class MLflow:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # scikit-learn copies an estimator with its callbacks; one writes
 
-    def close(self) -> None:
-        """Mark the runs as finished."""
+    def close(self, status: str = "FINISHED") -> None:
+        """Mark the runs as finished, or with another of MLflow's words as failed or killed."""
         for run_id in self._runs.values():
-            self._client.set_terminated(run_id)
+            with suppress(Exception):  # what became of the training is told elsewhere
+                self._client.set_terminated(run_id, status)
         self._runs.clear()
 
     def __enter__(self) -> MLflow:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.close("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
 
 def _import_extra(module: str, extra: str) -> Any:
@@ -189,6 +222,6 @@ def _import_extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"{module} is not installed, and this logger needs it: pip install "
-            f"'cellglass[{extra}]'."
+            f"{module} is not installed, and this logger needs it: pip "
+            f"install 'cellglass[{extra}]'."
         ) from error

@@ -16,7 +16,7 @@ import numpy as np
 from cellglass.checks import check_checkpointing
 from cellglass.errors import InputError
 from cellglass.memory import check_fits
-from cellglass.outputs import write_whole
+from cellglass.outputs import PARTIAL, as_path, write_whole
 from cellglass.tensor_file import pack, unpack
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ def check_identity(path: Path, then: dict[str, Any], now: dict[str, Any]) -> Non
     listed = "; ".join(
         "the data (other values, other genes or another order)"
         if key == "data"
+        else "schedule is another function"
+        if key == "schedule" and _is_digest(then.get(key)) and _is_digest(now[key])
         else f"{key} was {then.get(key)!r} and is now {now[key]!r}"
         for key in differing
     )
@@ -138,6 +140,10 @@ def check_identity(path: Path, then: dict[str, Any], now: dict[str, Any]) -> Non
         f"this: {listed}. Give the same data and options as then, or --overwrite without "
         "--resume to start anew."
     )
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64
 
 
 def _tensors(progress: Progress) -> dict[str, np.ndarray]:
@@ -187,7 +193,12 @@ class Checkpoints:
             try:
                 then = json.loads((self.folder / MARK).read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                then = {}
+                then = None
+            if not isinstance(then, dict):
+                raise InputError(
+                    f"{self.folder / MARK}, which says what was begun there, cannot be read or "
+                    "was changed. Start anew without --resume, with --overwrite."
+                )
             check_identity(self.folder, then, self._identity)
         if self.every is not None:
             self._mark()
@@ -218,7 +229,10 @@ class Checkpoints:
         """Remove what this class wrote, and the folder if nothing else is in it."""
         if not is_unfinished(self.folder):
             return
-        for path in [*self.folder.glob("*_seed*.safetensors"), *self.folder.glob(".*.partial")]:
+        for path in [
+            *self.folder.glob("*_seed*.safetensors"),
+            *self.folder.glob(f".*{PARTIAL}"),
+        ]:
             if not path.name.endswith(LAST_GOOD):
                 path.unlink(missing_ok=True)
         (self.folder / MARK).unlink()
@@ -231,7 +245,39 @@ class Checkpoints:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder holds the state of unfinished work."""
-    return (folder / MARK).is_file()
+    try:
+        return (folder / MARK).is_file()
+    except OSError:  # of a name that is too long, for instance
+        return False
+
+
+def clear_unmarked(folder: Path) -> None:
+    """Remove a folder of checkpoints in which nothing was done before a kill.
+
+    That is one without a mark that holds nothing but files half written.
+    """
+    if not folder.is_dir() or folder.is_symlink() or is_unfinished(folder):
+        return
+    left = list(folder.iterdir())
+    if all(path.suffix == PARTIAL and path.name.startswith(".") for path in left):
+        for path in left:
+            path.unlink()
+        folder.rmdir()
+
+
+def check_no_link(folder: Path) -> None:
+    """Check that the folder of checkpoints beside an output is none that leads elsewhere.
+
+    Raises
+    ------
+    InputError
+        If it is a link.
+    """
+    if folder.is_symlink():
+        raise InputError(
+            f"{folder} is a link, but nothing is written outside the place of the output. "
+            "Remove the link, or give another name to -o."
+        )
 
 
 def make_checkpoints(
@@ -252,4 +298,4 @@ def make_checkpoints(
     check_checkpointing(folder, every, resume=resume)
     if folder is None or isinstance(folder, Checkpoints):
         return folder
-    return Checkpoints(Path(folder), every, resume)
+    return Checkpoints(as_path(folder, "checkpoints"), every, resume)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from cellglass.checks import check_key_added, suggest
 from cellglass.errors import InputError, MissingGenesError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.model import Model
+
+
+SPARE_BYTES = 1 << 20
+"""Room for what HDF5 and AnnData write beside the latent vectors."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,7 @@ def _write_h5ad(output: Path, embedding: Embedding) -> None:
     key, about = embedding.key, embedding.about
     with scratch_beside(output) as scratch:
         made = scratch / "out.h5ad"
+        _check_room(output, scratch, embedding)
         if embedding.source.name.lower().endswith(".h5ad"):
             shutil.copyfile(embedding.source, made)
         else:
@@ -215,6 +221,22 @@ def _write_h5ad(output: Path, embedding: Embedding) -> None:
                 write_elem(file[group], name, value)
         output.parent.mkdir(parents=True, exist_ok=True)
         made.replace(output)
+
+
+def _check_room(output: Path, scratch: Path, embedding: Embedding) -> None:
+    """Check that there is room on the disk, which HDF5 does not survive to be without."""
+    source, X = embedding.source, embedding.adata.X
+    size = source.stat().st_size
+    if not source.name.lower().endswith(".h5ad"):
+        size = (
+            sum(part.nbytes for part in (X.data, X.indices)) if sparse.issparse(X) else X.nbytes
+        )
+    needed, free = size + embedding.Z.nbytes + SPARE_BYTES, shutil.disk_usage(scratch).free
+    if free < needed:
+        raise InputError(
+            f"{output} could not be written: {needed:,} bytes are needed, and {free:,} are "
+            "free. Choose a place with room."
+        )
 
 
 def _write_csv(output: Path, embedding: Embedding) -> None:

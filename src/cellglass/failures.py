@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
+def _cause_in_settings(settings: TrainingSettings, rate: float, largest: float) -> str:
+    """Name the setting that is most likely too large, and what to try instead."""
+    if settings.input_noise > 10 * max(largest, 1.0):
+        return (
+            f"too much input_noise: it was {settings.input_noise:g}, far above the values that "
+            f"it is added to; try {max(largest, 1.0) / 10:.1g}"
+        )
+    share = settings.weight_decay * rate
+    if share > 0.1:
+        return (
+            f"too much weight_decay: it was {settings.weight_decay:g}, so that a step took "
+            f"{100 * share:.3g} % of every weight; try {0.001 / rate:.1g}"
+        )
+    if callable(settings.schedule):
+        return (
+            f"too large a learning rate: the schedule gave {rate:.3g} at this step; let it "
+            f"give {rate / 10:.3g} or less"
+        )
+    given = settings.learning_rate
+    at = "" if math.isclose(rate, given, rel_tol=1e-5) else f" ({rate:.3g} at this step)"
+    return f"too large a learning rate: it was {given:g}{at}; try {given / 10:g}"
+
+
 def explain_failure(
     outcome: Outcome,
     rows: Rows,
@@ -51,11 +74,9 @@ def explain_failure(
             "values, which stay below 30"
         )
     else:
-        rate = settings.learning_rate
-        at = "" if np.ptp(rates) == 0 else f" ({rates[batch]:.3g} at this step)"
         cause = (
-            f"too large a learning rate: it was {rate:g}{at}; try {rate / 10:g}. The largest "
-            f"value among these cells, {largest:.3g}, is harmless"
+            f"{_cause_in_settings(settings, float(rates[batch]), largest)}. The largest value "
+            f"among these cells, {largest:.3g}, is harmless"
         )
     return (
         f"{what} in epoch {epoch} of {settings.max_epochs}, {where}. The likely cause is "

@@ -18,7 +18,7 @@ from scipy import sparse
 from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
 from cellglass.callbacks import Callback
 from cellglass.checkpoint import LAST_GOOD, Checkpoint, Checkpoints
-from cellglass.checks import check_matrix, check_names, check_whole
+from cellglass.checks import check_counts, check_matrix, check_names
 from cellglass.errors import InputError, TrainingError
 from cellglass.gene_statistics import gene_statistics
 from cellglass.genes import repeated
@@ -287,8 +287,8 @@ def check_losses_suit(
 ) -> None:
     """Check that losses on counts get counts.
 
-    Rules: for such a loss the matrix is taken as raw counts, and every value is a whole
-    number.
+    Rules: for such a loss the matrix is taken as raw counts, and passes
+    :func:`cellglass.checks.check_counts`.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def check_losses_suit(
         "Give raw counts, which AnnData often keeps in a layer called counts, or train with a "
         f"loss on log-normalised values: {others}."
     )
-    check_whole(X, name=name, loss=on_counts[0], remedy=remedy, gene_names=gene_names)
+    check_counts(X, name=name, loss=on_counts[0], remedy=remedy, gene_names=gene_names)
     if preprocessor.input != "counts":
         raise InputError(
             f"The loss {on_counts[0]} needs raw counts, but {name} is to be taken as "

@@ -118,15 +118,19 @@ class _Kind:
         self._any_fraction = bool((values != np.floor(values)).any())
         if not (self._any_fraction and self._wanted == "counts"):
             return
-        entries = sparse.coo_matrix(X.astype(np.float64))  # row by row
-        first = np.flatnonzero(entries.data != np.floor(entries.data))[0]
-        row, gene = first_row + int(entries.row[first]), int(entries.col[first])
+        first = int(np.flatnonzero(values != np.floor(values))[0])
+        if isinstance(X, np.ndarray):
+            row, gene = divmod(first, X.shape[1])
+        else:
+            row = int(np.searchsorted(X.indptr, first, side="right")) - 1
+            gene = int(X.indices[first])
+        value, row = values.flat[first], first_row + row
         names = self._cells.cell_names
         cell = "" if names is None else f" ({str(names[row])!r})"
         raise InputError(
             "The model was trained on raw counts, which are whole numbers, but the value of "
             f"gene {self._cells.genes[gene]!r} in cell {row + 1:,}{cell} is "
-            f"{entries.data[first]:.6g}. Give the raw counts of these cells; AnnData often "
+            f"{value:.6g}. Give the raw counts of these cells; AnnData often "
             'keeps them in a layer (layer="counts") or in raw (use_raw=True).'
         )
 

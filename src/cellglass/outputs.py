@@ -7,11 +7,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellglass.errors import InputError
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
+
+LONGEST_NAME = 220
+"""Bytes; file systems take 255, and names are lengthened for what is made on the way."""
 
 OLD = "old"
 """Folder within a scratch folder where replaced files wait until all is well."""
@@ -67,7 +73,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
     The bytes go to a hidden file beside it, reach the disk, and take its name at the end:
     whatever stops the process, be it a kill, a full disk or a power cut, leaves no half
-    file under that name.
+    file under that name. No link is followed: one that is called like either of the two is
+    replaced, and what it leads to stays as it is.
 
     Parameters
     ----------
@@ -81,10 +88,11 @@ def write_whole(path: Path, content: bytes) -> None:
     InputError
         If it cannot be written; what was there before is unchanged then.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -123,12 +131,16 @@ def _scratch_in(home: Path, folder: Path) -> Iterator[Path]:
             dir=home, prefix=_scratch_prefix(folder), ignore_cleanup_errors=True
         )
     except OSError as error:
-        raise InputError(
-            f"The output folder {folder} cannot be made: {error.strerror} "
-            f"({error.filename}). Choose a place where you may write."
-        ) from error
+        raise _no_room(folder, error) from error
     with scratch as path:
         yield Path(path)
+
+
+def _no_room(output: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The output {output} cannot be made: {error.strerror} in {output.parent}. Choose a "
+        "place with room where you may write."
+    )
 
 
 def _scratch_prefix(folder: Path) -> str:
@@ -140,36 +152,51 @@ def recover_leftovers(folder: Path) -> None:
     """Clear up after a process that was killed while it wrote to `folder`.
 
     What it had moved out of the folder and has no successor there is moved back; then its
-    hidden folders are removed.
+    hidden folders are removed. Links are nothing that it made, and are left alone.
     """
     prefix = glob.escape(_scratch_prefix(folder))
-    for left in folder.glob(f"{prefix}*"):
-        for waiting in sorted(left.iterdir(), key=lambda path: path.name != OLD):
+    for left in _own_folders(folder.glob(f"{prefix}*")):
+        for waiting in sorted(_own_folders(left.iterdir()), key=lambda path: path.name != OLD):
             for path in sorted(waiting.rglob("*")):
                 target = folder / path.relative_to(waiting)
-                if path.is_dir():
+                if path.is_dir() and not path.is_symlink():
                     target.mkdir(exist_ok=True)
-                elif not target.exists():
+                elif not target.exists() and path.suffix != PARTIAL:
                     path.rename(target)
         shutil.rmtree(left, ignore_errors=True)
-    for left in folder.parent.glob(f"{prefix}*"):
+    for left in _own_folders(folder.parent.glob(f"{prefix}*")):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _own_folders(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if path.is_dir() and not path.is_symlink())
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before the work, not after it, whether a folder can be made.
+    """Find out before the work, not after it, whether a file or a folder can be made.
+
+    Rules: its name is not too long for what is made beside it, and something can be written
+    into the last folder on the way to it that exists.
 
     Raises
     ------
     InputError
-        If nothing can be written there.
+        If a rule is broken.
     """
+    if len(os.fsencode(folder.name)) > LONGEST_NAME:
+        raise InputError(
+            f"The output {folder} has a name of {len(os.fsencode(folder.name))} bytes, but at "
+            f"most {LONGEST_NAME} can be used. Give a shorter one to -o."
+        )
     home = folder
     while not home.exists() and home != home.parent:
         home = home.parent
-    # The folders above the target are made by who writes; here, nothing is left behind.
-    with _scratch_in(home if home.is_dir() else folder.parent, folder):
-        pass
+    try:
+        # The folders above the target are made by who writes; here, nothing is left behind.
+        with tempfile.TemporaryFile(dir=home if home.is_dir() else folder.parent) as file:
+            file.write(b"cellglass")
+    except OSError as error:
+        raise _no_room(folder, error) from error
 
 
 def check_output_file(output: Path, *, replace: bool) -> None:
@@ -183,16 +210,16 @@ def check_output_file(output: Path, *, replace: bool) -> None:
     InputError
         If a rule is broken.
     """
+    check_writable(output)
     if output.is_dir():
         raise InputError(
             f"The output {output} is a folder; expected the name of a file to write."
         )
-    if output.exists() and not replace:
+    if (output.exists() or output.is_symlink()) and not replace:
         raise InputError(
             f"The output {output} already exists, and was not changed. Give another name to "
             "-o, or --overwrite to replace it."
         )
-    check_writable(output)
 
 
 def exchange(
@@ -229,11 +256,11 @@ def exchange(
     try:
         for name in names:
             old, new = folder / name, fresh / name
-            if old.is_dir() and new.is_dir():
+            if old.is_dir() and new.is_dir() and not old.is_symlink():
                 for path in sorted(old.iterdir()):
                     if keep(path) and not (new / path.name).exists():
                         move(path, new / path.name)
-            if old.exists():
+            if old.exists() or old.is_symlink():
                 move(old, waiting / name)
             move(new, old)
     except BaseException:  # an interrupt by the user as well

@@ -45,7 +45,8 @@ def _chunks(X: Any) -> Iterator[tuple[int, int, sparse.csr_matrix]]:
         if not sparse.issparse(chunk):
             chunk = np.asarray(chunk)
             # SciPy's sparse matrices hold neither 16-bit floats nor foreign byte orders.
-            wanted = np.float32 if chunk.dtype == np.float16 else chunk.dtype.newbyteorder("=")
+            dtype = chunk.dtype.newbyteorder("=")
+            wanted = np.float32 if dtype == np.float16 else dtype
             chunk = sparse.csr_matrix(chunk.astype(wanted, copy=False))
         yield start, stop, _nonzero(chunk)
 

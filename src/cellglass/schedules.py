@@ -19,6 +19,9 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "constant_schedule": lambda rate, n_steps: optax.constant_schedule(rate),
     "linear_schedule": lambda rate, n_steps: optax.linear_schedule(rate, 0.0, n_steps),
     "cosine_decay_schedule": optax.cosine_decay_schedule,
+    "polynomial_schedule": lambda rate, n_steps: optax.polynomial_schedule(
+        rate, 0.0, 2, n_steps
+    ),
     "exponential_decay": lambda rate, n_steps: optax.exponential_decay(rate, n_steps, 0.01),
     "warmup_constant_schedule": lambda rate, n_steps: optax.warmup_constant_schedule(
         *_warmup(rate, n_steps)
@@ -26,15 +29,25 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "warmup_cosine_decay_schedule": lambda rate, n_steps: optax.warmup_cosine_decay_schedule(
         *_warmup(rate, n_steps), max(n_steps, _warmup(rate, n_steps)[2] + 1)
     ),
+    "warmup_exponential_decay_schedule": lambda rate, n_steps: (
+        optax.warmup_exponential_decay_schedule(
+            *_warmup(rate, n_steps), max(1, n_steps - _warmup(rate, n_steps)[2]), 0.01
+        )
+    ),
+    "linear_onecycle_schedule": lambda rate, n_steps: optax.linear_onecycle_schedule(
+        max(n_steps, 4), rate
+    ),
     "cosine_onecycle_schedule": lambda rate, n_steps: optax.cosine_onecycle_schedule(
         max(n_steps, 4), rate
     ),
 }
 """Optax's schedules by their names there: (highest rate, number of steps) → schedule.
 
-Over all steps of the training, the linear and the cosine one fall to 0 and the exponential
-one to a hundredth; those with a warm-up rise over the first tenth of the steps; the
-one-cycle policy has Optax's own defaults."""
+Over all steps of the training, the linear, the cosine and the polynomial one (a parabola)
+fall to 0 and the exponential one to a hundredth; those with a warm-up rise over the first
+tenth of the steps; the one-cycle policies have Optax's own defaults. Those of Optax's that
+need more than a rate and a number of steps, such as ``piecewise_constant_schedule``, are
+given as functions."""
 
 
 def _warmup(rate: float, n_steps: int) -> tuple[float, float, int]:

@@ -106,7 +106,7 @@ class TrainingSettings:
         for option in ("n_hidden", "max_epochs", "batch_size"):
             check_range(option, getattr(self, option), low=1, integer=True)
         check_range("n_layers", self.n_layers, low=0, integer=True)
-        check_range("learning_rate", self.learning_rate, low=0, low_inclusive=False)
+        check_range("learning_rate", self.learning_rate, low=0, low_inclusive=False, high=1e38)
         check_schedule(self.schedule, SCHEDULES)
         check_range("validation_fraction", self.validation_fraction, low=0, high=0.9)
         check_range("random_state", self.random_state, low=0, high=2**32 - 1, integer=True)

@@ -14,7 +14,7 @@ from cellglass.matrices import row_chunks, to_csr
 
 # Up to here a 32-bit and a 64-bit float hold every whole number.
 LARGEST_WHOLE_FLOAT32 = 2.0**24
-LARGEST_WHOLE_FLOAT64 = 2.0**53
+LARGEST_WHOLE_FLOAT64 = np.float64(2**53)
 
 
 def split_counts(

@@ -14,6 +14,7 @@ from cellglass.hdf5 import OBJECT_BYTES, check_hdf5
 from cellglass.memory import check_fits
 
 if TYPE_CHECKING:
+    import h5py
     from anndata import AnnData
 
 # Row, column and value of an entry while it is read and converted.
@@ -34,8 +35,10 @@ def read_10x_h5(path: Path) -> AnnData:
     with h5py.File(path, "r") as file:
         keys = list(file)
         groups = [file[key] for key in keys if isinstance(file[key], h5py.Group)]
-        is_10x = any({"data", "indices", "indptr", "barcodes"} <= set(g) for g in groups)
-    if not is_10x:
+        matrices = [g for g in groups if {"data", "indices", "indptr", "barcodes"} <= set(g)]
+        for group in matrices:
+            _check_compressed(group, path)
+    if not matrices:
         remedy = (
             "It looks like an AnnData file: rename it so that it ends in .h5ad."
             if {"X", "obs", "var"} <= set(keys)
@@ -48,6 +51,35 @@ def read_10x_h5(path: Path) -> AnnData:
             f"indices and indptr. {remedy}"
         )
     return scanpy.read_10x_h5(path)
+
+
+def _check_compressed(group: h5py.Group, path: Path) -> None:
+    """Check the parts of a sparse matrix, cell by cell, before SciPy believes them.
+
+    Rules: ``indptr`` begins at 0, never falls, and ends at the number of entries; there are
+    as many ``indices`` as ``data``, each the number of one of the genes; ``shape`` is genes ×
+    cells, with a barcode for every cell.
+    """
+    indptr, indices, shape = (
+        np.ravel(group[name][()]) for name in ("indptr", "indices", "shape")
+    )
+    n_genes, n_cells = (int(length) for length in shape[:2])
+    n_entries = len(group["data"])
+    fine = (
+        len(shape) == 2
+        and all(part.dtype.kind in "iu" for part in (indptr, indices, shape))
+        and len(indptr) == n_cells + 1 == len(group["barcodes"]) + 1
+        and indptr[0] == 0
+        and bool((np.diff(indptr.astype(np.int64)) >= 0).all())
+        and indptr[-1] == n_entries == len(indices)
+        and (not n_entries or (indices.min() >= 0 and indices.max() < n_genes))
+    )
+    if not fine:
+        raise InputError(
+            f"The parts of the sparse matrix in {path} do not fit together: its {group.name!r} "
+            f"says that there are {n_genes:,} genes and {n_cells:,} cells, but its indices "
+            "point beyond them or their numbers differ. It is damaged. Copy it again."
+        )
 
 
 def read_10x_folder(path: Path) -> AnnData:

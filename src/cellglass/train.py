@@ -29,7 +29,10 @@ from cellglass.settings import TrainingSettings
 from cellglass.training_progress import Progress, State, Training
 
 DIVERGED = 100
-"""A final loss so many times that of predicting 0 everywhere is no trained network's."""
+"""A final loss so many times that of an untrained network is no trained one's."""
+
+LEAST_LOSS = 1e-6
+"""Losses below it are taken to be no smaller: rounding may multiply them."""
 
 NO_NOISE = Noise()
 
@@ -152,8 +155,7 @@ def train_side_by_side(
             if interrupted():
                 raise _interruption(level)
     for one in under_way:
-        idle = abs(_loss_of_zeros(one.progress.state.network, rows, cells[0], loss))
-        one.check_converged(idle, loss)
+        one.check_converged(_untrained_loss(one.start.network, rows, cells[0], loss), loss)
     return [one.progress.training(settings) for one in under_way]
 
 
@@ -198,7 +200,7 @@ class _UnderWay:
         if kept is not None:  # before anybody else may fail
             kept.note(self.progress, finished=self.finished)
         answers = [callback(told) for callback in callbacks]
-        if any(answer is True for answer in answers):
+        if any(_is_true(answer) for answer in answers):
             self.progress = replace(self.progress, stopped=True)
             if kept is not None:
                 kept.note(self.progress, finished=True)
@@ -211,24 +213,32 @@ class _UnderWay:
             reason += f" The weights after epoch {self.progress.epoch} were the last good ones."
         return TrainingError(reason, self.progress.training(self.settings), self.start.run)
 
-    def check_converged(self, idle: float, loss: Loss) -> None:
-        """Refuse a finite loss that is absurd beside that of an idle network."""
+    def check_converged(self, untrained: float, loss: Loss) -> None:
+        """Refuse a finite loss that is absurd beside that of an untrained network."""
         last, rate = self.progress.loss_train[-1], self.settings.learning_rate
-        if last > DIVERGED * max(idle, 1e-30):
+        if last > DIVERGED * max(untrained, LEAST_LOSS):
             raise TrainingError(
                 f"Training of {self.start.run} has diverged: its {loss.name} loss is "
-                f"{last:.3g}, more than {DIVERGED} times that of an output of 0 everywhere. "
+                f"{last:.3g}, more than {DIVERGED} times that of an untrained network. "
                 f"The learning rate was {rate:g}; try {rate / 10:g}.",
                 self.progress.training(self.settings), self.start.run,
             )  # fmt: skip
 
 
-def _loss_of_zeros(network: AutoencoderNetwork, rows: Rows, cells: Array, loss: Loss) -> float:
-    """Loss of a network whose output is 0 everywhere, over the first of some cells."""
+def _is_true(answer: object) -> bool:
+    """Whether a callback returned True, Python's own or that of an array library."""
+    return answer is True or (getattr(answer, "dtype", None) == np.bool_ and bool(answer))
+
+
+def _untrained_loss(network: AutoencoderNetwork, rows: Rows, cells: Array, loss: Loss) -> float:
+    """Size of the loss over the first of some cells, of an output of 0 or as it began.
+
+    The larger of the two: either may happen to be good.
+    """
     batch = rows.batch(cells[:1024])
-    shapes = jax.eval_shape(network, batch.x)
-    output = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
-    return float(ratio(*loss.terms(batch, output)))
+    first = network(batch.x)
+    zeros = jax.tree.map(jnp.zeros_like, first)
+    return max(abs(float(ratio(*loss.terms(batch, output)))) for output in (zeros, first))
 
 
 def _interruption(level: Sequence[_UnderWay]) -> TrainingInterrupted:

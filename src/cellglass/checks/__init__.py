@@ -8,9 +8,9 @@ where its rules are written down.
 from cellglass.checks.matrix import (
     ConstantGenes,
     check_array,
+    check_counts,
     check_largest,
     check_matrix,
-    check_whole,
     describe_place,
     find_constant_genes,
 )
@@ -39,6 +39,7 @@ __all__ = [
     "check_callbacks",
     "check_checkpointing",
     "check_choice",
+    "check_counts",
     "check_early_stopping",
     "check_endless_schedule",
     "check_key_added",
@@ -51,7 +52,6 @@ __all__ = [
     "check_noise",
     "check_range",
     "check_schedule",
-    "check_whole",
     "describe_place",
     "find_constant_genes",
     "suggest",

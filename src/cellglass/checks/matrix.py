@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -260,7 +260,7 @@ def check_matrix(
     )
 
 
-def check_whole(
+def check_counts(
     X: Any,
     *,
     name: str,
@@ -268,7 +268,10 @@ def check_whole(
     remedy: str,
     gene_names: Sequence[str] | None = None,
 ) -> None:
-    """Check that every value is a whole number, as counts are.
+    """Check that every value is a count that its likelihood can be computed of.
+
+    Rules: it is a whole number, and at most 1e9, beyond which likelihoods in 32 bits are no
+    longer finite.
 
     Parameters
     ----------
@@ -279,43 +282,58 @@ def check_whole(
     loss : str
         What needs counts.
     remedy : str
-        What to do about it.
+        What to do about values that are not whole numbers.
     gene_names : sequence of str, optional
         Names for the message.
 
     Raises
     ------
     InputError
-        If one is not: how many are not, and where the first one is.
+        If a rule is broken: how many values break it, and where the first one is.
     """
-    if np.dtype(X.dtype).kind in "biu":
-        return
     if sparse.issparse(X):
         X = to_csr(X)
-    fractions = _Tally("value", "values")
+    above = f"above {LARGEST_COUNT_OF_A_LOSS:.0e}, the largest that it can be computed of"
+    rules = (
+        (
+            lambda values: values != np.floor(values),
+            ("value of {} is not a whole number", "values of {} are not whole numbers"),
+            remedy,
+        ),
+        (
+            lambda values: values > LARGEST_COUNT_OF_A_LOSS,
+            (f"value of {{}} is {above}", f"values of {{}} are {above}"),
+            "No sequencer gives such counts: remove these cells or genes.",
+        ),
+    )
+    for breaks, (one, many), advice in rules[np.dtype(X.dtype).kind in "biu" :]:
+        found = _tally(X, breaks)
+        if found.first is not None:
+            row, column = found.first
+            what = (one if found.count == 1 else many).format(name)
+            raise InputError(
+                f"The loss {loss} needs raw counts, but {found.count:,} {what}; the first is "
+                f"{X[row, column]:.6g} at {describe_place(row, column, None, gene_names)}. "
+                f"{advice}"
+            )
+
+
+def _tally(X: Any, breaks: Callable[[np.ndarray], np.ndarray]) -> _Tally:
+    """Count the values of a matrix, dense or canonical CSR, that break a rule."""
+    tally = _Tally("value", "values")
     for start, stop in row_chunks(X):
         chunk = X[start:stop]
-        values = chunk.data if sparse.issparse(chunk) else np.asarray(chunk)
-        odd = values != np.floor(values)
+        odd = breaks(chunk.data if sparse.issparse(chunk) else np.asarray(chunk))
         if not odd.any():
             continue
         if sparse.issparse(chunk):
             rows = np.repeat(np.arange(start, stop), np.diff(chunk.indptr))
-            fractions.add(odd, rows, chunk.indices)
+            tally.add(odd, rows, chunk.indices)
         else:
             rows, columns = np.indices(chunk.shape, sparse=True)
             places = [np.broadcast_to(p, chunk.shape).ravel() for p in (rows + start, columns)]
-            fractions.add(odd.ravel(), *places)
-    if fractions.first is None:
-        return
-    row, column = fractions.first
-    are = "is not a whole number" if fractions.count == 1 else "are not whole numbers"
-    raise InputError(
-        f"The loss {loss} needs raw counts, but {fractions.count:,} "
-        f"{fractions.one if fractions.count == 1 else fractions.many} of {name} {are}; the "
-        f"first is {X[row, column]:.6g} at {describe_place(row, column, None, gene_names)}. "
-        f"{remedy}"
-    )
+            tally.add(odd.ravel(), *places)
+    return tally
 
 
 # Where 32-bit numbers end.
@@ -324,6 +342,9 @@ LARGEST_COUNT = float(np.finfo(np.float32).max)
 # Gradients grow with the square of a value and Adam squares them once more: the fourth
 # power, 1e36 here, must stay below 3.4e38. Sums of squares over any batch do so by far.
 LARGEST_USED_AS_IS = 1e9
+
+# Of NumPy's own type, so that narrow floats are widened to be compared.
+LARGEST_COUNT_OF_A_LOSS = np.float64(1e9)
 
 
 def check_largest(X: Any, *, counts: bool, first_row: int = 0) -> None:

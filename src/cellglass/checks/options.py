@@ -272,7 +272,7 @@ def check_range(
     if low is not None:
         bounds.append(f"of at least {low:,}" if low_inclusive else f"greater than {low:,}")
     if high is not None:
-        bounds.append(f"at most {high:,}" if high_inclusive else f"less than {high:,}")
+        bounds.append(f"at most {high:,.15g}" if high_inclusive else f"less than {high:,.15g}")
     kind = "whole number" if integer else "number"
     expected = f"a {kind}" + (f" {' and '.join(bounds)}" if bounds else "")
 

@@ -8,6 +8,9 @@ from typing import Any
 from cellglass.checks.options import check_choice, check_range
 from cellglass.errors import InputError
 
+LARGEST = 1e6
+"""Of settings that multiply: beyond it training could only end in numbers that are not."""
+
 
 def check_losses(losses: Sequence[object], known: Iterable[str]) -> None:
     """Check the names of one or several losses.
@@ -98,8 +101,8 @@ def check_noise(
 ) -> None:
     """Check what keeps a network from learning its cells by heart.
 
-    Rules: ``dropout_rate`` is in [0, 1), ``input_noise`` and ``weight_decay`` are at least
-    0, ``kl_warmup_epochs`` is a whole number of at least 0; ``variational`` is True or False.
+    Rules: ``dropout_rate`` is in [0, 1), ``input_noise`` and ``weight_decay`` are in [0, 1e6],
+    ``kl_warmup_epochs`` is a whole number of at least 0; ``variational`` is True or False.
 
     Raises
     ------
@@ -107,8 +110,8 @@ def check_noise(
         If a rule is broken.
     """
     check_range("dropout_rate", dropout_rate, low=0, high=1, high_inclusive=False)
-    check_range("input_noise", input_noise, low=0)
-    check_range("weight_decay", weight_decay, low=0)
+    check_range("input_noise", input_noise, low=0, high=LARGEST)
+    check_range("weight_decay", weight_decay, low=0, high=LARGEST)
     check_range("kl_warmup_epochs", kl_warmup_epochs, low=0, integer=True)
     if not isinstance(variational, bool):
         raise InputError(f"variational is {variational!r}; expected True or False.")

@@ -12,6 +12,7 @@ import typer
 
 from cellglass import __version__
 from cellglass.cli import comparing, modelling, selecting, simulating
+from cellglass.cli.terminal import quit_at_once
 
 app = typer.Typer(
     name="cellglass",
@@ -43,6 +44,12 @@ def _main(
     """Autoencoder embeddings of single cells: train, compare and judge them."""
 
 
+def _as_ctrl_c(signum: int, frame: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
@@ -50,5 +57,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     warnings.formatwarning = lambda message, *_: f"Warning: {message}\n"
     # What ends a job on a cluster is to be as gentle as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, quit_at_once)
     sys.exit(app())

@@ -11,6 +11,7 @@ import typer
 
 from cellglass.cli import options as opt
 from cellglass.cli.terminal import bars, exits, print_closing_table
+from cellglass.cli.terminal import load as load_modules
 from cellglass.errors import InputError
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _compare(
     open_page: bool,
 ) -> None:
     """Check, read, compare, write, and say what came out."""
+    load_modules("cellglass.compare", "cellglass.report.write")
     from cellglass.report.write import REPORT
 
     folder = output / str(REPORT.checkpoints)
@@ -190,7 +192,8 @@ def _compare(
                     adata, **settings, callbacks=callbacks, checkpoints=kept, progress=progress
                 )
                 page = write_report(
-                    comparison, output, overwrite=overwrite, resume=folder.exists(),
+                    comparison, output, overwrite=overwrite,
+                    resume=resume or folder.exists(),
                     progress=progress,
                 )  # fmt: skip
             if isinstance(kept, Checkpoints):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import bars, exits, print_warning
+from cellglass.cli.terminal import bars, exits, load, print_warning
 from cellglass.errors import InputError
-from cellglass.outputs import check_output_file
+from cellglass.outputs import check_output_file, check_writable
 
 if TYPE_CHECKING:
     from cellglass.callbacks import Epoch
@@ -59,6 +59,7 @@ def train(
     --resume.
     """
     folder = output.parent / f"{output.name}.checkpoints"
+    load("cellglass.fit", "cellglass.read")
     with exits(folder):
         from cellglass.checkpoint import Checkpoints, is_unfinished
         from cellglass.checks import check_checkpointing
@@ -112,10 +113,14 @@ def train(
 
 def _check_output(output: Path, folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse a file that a model may not be written to, before the work."""
-    from cellglass.checkpoint import is_unfinished
+    from cellglass.checkpoint import check_no_link, clear_unmarked, is_unfinished
     from cellglass.model import check_model_path
 
     check_model_path(output)
+    check_writable(output)
+    check_no_link(folder)
+    if resume or overwrite:
+        clear_unmarked(folder)
     if is_unfinished(folder) and not (overwrite or resume):
         raise InputError(
             f"{folder} holds the state of a training that was stopped. Add --resume to the "
@@ -204,6 +209,7 @@ def transform(
     Genes are matched by name, whatever their order; missing ones are taken as zero, and
     counted. The preprocessing is the model's own, never fitted anew.
     """
+    load("cellglass.embed", "cellglass.model")
     with exits():
         from cellglass.embed import embed_file
 

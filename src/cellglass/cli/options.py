@@ -168,8 +168,9 @@ Schedule = Annotated[
     str,
     typer.Option(
         help="How the learning rate changes, by Optax's name: constant_schedule, "
-        "linear_schedule, cosine_decay_schedule, exponential_decay, cosine_onecycle_schedule, "
-        "warmup_constant_schedule or warmup_cosine_decay_schedule."
+        "linear_schedule, polynomial_schedule, cosine_decay_schedule, exponential_decay, "
+        "linear_onecycle_schedule, cosine_onecycle_schedule, warmup_constant_schedule, "
+        "warmup_cosine_decay_schedule or warmup_exponential_decay_schedule."
     ),
 ]
 Patience = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import bars, exits, print_selection
+from cellglass.cli.terminal import bars, exits, load, print_selection
 
 if TYPE_CHECKING:
     from cellglass.select import Selection
@@ -64,6 +64,7 @@ def select(
     trains networks of every --n-latent on the rest, and writes report.html, results.json,
     errors.csv and figures/ to the output folder.
     """
+    load("cellglass.select", "cellglass.report.select_write")
     from cellglass.report.select_write import SELECTION, write_selection
 
     with exits():

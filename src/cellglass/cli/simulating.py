@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import exits
+from cellglass.cli.terminal import exits, load
 
 app = typer.Typer()
 
@@ -37,6 +37,7 @@ def simulate(
     Draws negative-binomial counts with group-specific genes, library sizes and dropout,
     and writes counts.npy (log-normalised), labels.txt and truth.h5ad.
     """
+    load("cellglass.simulate")
     from cellglass.simulate import check_simulation_folder, write_simulation
     from cellglass.simulate import simulate as draw
 

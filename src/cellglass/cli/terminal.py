@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,24 @@ GIVEN = re.compile(
     r"""(?<!\w)(?<!\w\()(?P<name>[a-z_]+)=(?:["'](?P<quoted>[^"']+)["']|(?P<bare>\w+(\.\w+)?))"""
 )
 """An argument as it is passed from Python, but not as the first of a call."""
+
+
+def quit_at_once(signum: int, frame: object) -> None:
+    """End the process on a signal, while nothing but imports has begun.
+
+    JAX swallows an interrupt while it is imported, or is left half imported.
+    """
+    sys.stderr.write("\nInterrupted; nothing was written.\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
+def load(*modules: str) -> None:
+    """Import what takes long, after which Ctrl-C does what it does in any Python program."""
+    for module in modules:
+        import_module(module)
+    if signal.getsignal(signal.SIGINT) is quit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellglass.checkpoint import is_unfinished
+from cellglass.checkpoint import check_no_link, clear_unmarked, is_unfinished
 from cellglass.errors import InputError
 from cellglass.outputs import (
     check_writable,
@@ -48,8 +48,9 @@ class OutputFolder:
         Rules: it must not exist yet, and there must be room to write. With ``overwrite`` it may
         exist, if none of its files has the name of a part of the output, or they are an
         earlier output: then its files are replaced, and all else in the folder stays.
-        With ``resume`` it may exist if it holds checkpoints, or nothing yet; what a killed
-        process left half done in it is removed.
+        With ``resume`` it may exist if it holds checkpoints, or nothing yet. With either, what
+        a killed process left half done in it is removed. The folder of checkpoints in it is
+        no link.
 
         Parameters
         ----------
@@ -65,10 +66,14 @@ class OutputFolder:
         InputError
             If a rule is broken.
         """
-        if resume:
+        check_writable(folder)
+        if resume or overwrite:
             recover_leftovers(folder)
+        if self.checkpoints is not None:
+            check_no_link(folder / self.checkpoints)
+            if resume or overwrite:
+                clear_unmarked(folder / self.checkpoints)
         if not (folder.exists() or folder.is_symlink()):
-            check_writable(folder)
             return
         if not folder.is_dir():
             raise InputError(
@@ -94,7 +99,6 @@ class OutputFolder:
                 f"of a {self.noun} by cellglass beside it, so these are perhaps not an earlier "
                 f"{self.noun}, and nothing was changed. Give another name to -o."
             )
-        check_writable(folder)
 
     def is_finished(self, folder: Path) -> bool:
         """Whether a folder holds the whole output, and no state of trainings to resume."""

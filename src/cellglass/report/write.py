@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -117,7 +118,7 @@ def _write_content(
             data=comparison.data,
         )  # fmt: skip
         model.save(folder / "models" / f"{run.name}.safetensors")
-    embedding_of(comparison).write_h5ad(folder / "embedding.h5ad")
+    (folder / "embedding.h5ad").write_bytes(h5ad_bytes(embedding_of(comparison)))
 
     (folder / "figures").mkdir()
     done = 0
@@ -135,6 +136,20 @@ def _write_content(
     legends = {run.name: classes_of(comparison, run)[1] for run in comparison.runs}
     page = render(summary, drawings, legends)
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def h5ad_bytes(adata: AnnData) -> bytes:
+    """Put an object into the bytes of an .h5ad file.
+
+    HDF5 itself does not survive a disk that is full.
+    """
+    import h5py
+    from anndata.io import write_elem
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        write_elem(file, "/", adata)
+    return content.getvalue()
 
 
 def embedding_of(comparison: Comparison) -> AnnData:
