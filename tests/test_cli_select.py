@@ -51,7 +51,7 @@ def test_without_options_it_is_the_call_from_python(matrix, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert call("select", matrix, "-q").exit_code == 0
     assert (tmp_path / "selection" / "report.html").exists()
-    del heard["callbacks"], heard["progress"]
+    del heard["callbacks"], heard["progress"], heard["checkpoints"]
     assert heard["n_latent"] == [2, 5, 10, 20, 50, 100] and heard["loss"] is None
     defaults = inspect.signature(select).parameters
     assert {k: v for k, v in heard.items() if k != "n_latent"} == {
@@ -118,3 +118,85 @@ def test_a_folder_that_is_there_is_refused_before_any_work(matrix, tmp_path):
     done = call("select", tmp_path / "missing.npy", "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert "already exists" in " ".join(done.stderr.split())
+
+
+# --- stopped and gone on with ------------------------------------------------------------
+
+
+def without_seconds(folder):
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for training in results["trainings"]:
+        assert training["seconds"].pop("train") > 0
+    return results
+
+
+@pytest.mark.parametrize("every", [[], ["--checkpoint-every", 1]], ids=["stop", "kill"])
+def test_a_selection_that_was_stopped_goes_on_to_the_same_results(
+    matrix, tmp_path, monkeypatch, every
+):
+    words = ["select", matrix, "--n-latent", 2, 1, "--n-hidden", 4, "--max-epochs", 2,
+             "--splits", 2, "--seeds", 2, *every]  # fmt: skip
+    assert call(*words, "-q", "-o", tmp_path / "straight").exit_code == 0
+    module, done = importlib.import_module("cellglass.select"), []
+    usual = module.reconstruct
+
+    def stop(*arguments):
+        done.append(arguments)
+        if len(done) == 5:
+            raise SystemError("killed") if every else KeyboardInterrupt
+        return usual(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "reconstruct", stop)
+        stopped = call(*words, "-q", "-o", tmp_path / "out")
+    assert stopped.exit_code == (1 if every else 130)
+    kept = sorted(p.name for p in (tmp_path / "out" / "cellglass-checkpoints").iterdir())
+    assert kept == [
+        *(f"nb_1_seed{i}.safetensors" for i in (0, 1, 2)),
+        *(f"nb_2_seed{i}.safetensors" for i in (0, 1)), "unfinished.json",
+    ]  # fmt: skip
+    refused = call(*words, "-q", "-o", tmp_path / "out")
+    assert refused.exit_code == 2 and "checkpoints of a selection" in refused.output
+    other = call(*words, "--learning-rate", 0.01, "-q", "-o", tmp_path / "out", "--resume")
+    assert other.exit_code == 2 and "learning_rate was 0.001" in " ".join(other.output.split())
+    begun = []
+    train = module.train_seeds
+    monkeypatch.setattr(
+        module, "train_seeds", lambda *a, **k: begun.append(a) or train(*a, **k)
+    )
+    resumed = call(*words, "-q", "-o", tmp_path / "out", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert without_seconds(tmp_path / "out") == without_seconds(tmp_path / "straight")
+    assert not (tmp_path / "out" / "cellglass-checkpoints").exists()
+
+    begun.clear()
+    again = call(*words, "-o", tmp_path / "out", "--resume")
+    assert again.exit_code == 0 and "is there already, made like this" in again.output
+    assert begun == []
+    other = call(*words, "--splits", 3, "-o", tmp_path / "out", "--resume")
+    assert other.exit_code == 2 and "holds a finished selection, but splits" in " ".join(
+        other.output.split()
+    )
+
+
+def test_the_epochs_that_were_kept_are_not_trained_again(matrix, tmp_path):
+    heard = []
+    how = {"n_latent": 1, "n_hidden": 4, "max_epochs": 3, "splits": 2, "loss": "mse",
+           "checkpoints": tmp_path / "kept"}  # fmt: skip
+
+    def stop(epoch):
+        heard.append((epoch.run, epoch.epoch))
+        if heard[-1] == ("mse_1_seed1", 2):
+            raise KeyboardInterrupt
+
+    counts = np.load(matrix)
+    with pytest.raises(KeyboardInterrupt):
+        select(counts, callbacks=stop, **how)
+    heard.clear()
+    found = select(
+        counts, callbacks=lambda e: heard.append((e.run, e.epoch)), resume=True, **how
+    )
+    assert heard == [("mse_1_seed1", 3)]
+    del how["checkpoints"]
+    straight = select(counts, **how)
+    np.testing.assert_array_equal(found.curves[0].errors, straight.curves[0].errors)

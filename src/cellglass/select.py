@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.callbacks import Callback
+from cellglass.checkpoint import Checkpoints, make_checkpoints
 from cellglass.checks import (
     check_callbacks,
     check_losses,
@@ -262,6 +264,9 @@ def select(
     patience: int | None = None,
     min_delta: float = 0.0,
     callbacks: Callback | Sequence[Callback] | None = None,
+    checkpoints: str | Path | Checkpoints | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Selection:
     """Choose the size of the latent space by how well each predicts what it has not seen.
@@ -312,6 +317,8 @@ def select(
     callbacks
         Called after every epoch of every training with a
         :class:`cellglass.callbacks.Epoch`; a training ends when one returns True.
+    checkpoints, checkpoint_every, resume
+        As in :func:`cellglass.compare`.
     progress
         Called as ``progress(stage, done, total)`` on the way.
 
@@ -341,6 +348,7 @@ def select(
     """
     progress = progress or silent
     called = check_callbacks(callbacks)
+    kept = make_checkpoints(checkpoints, checkpoint_every, resume=resume)
     adata = as_anndata(data)
     check_matrix(adata.X, name="the matrix")
     check_names(adata.obs_names, what="the names of cells")
@@ -375,14 +383,18 @@ def select(
     trainings: list[Trained] = []
     pca: list[dict[str, list[float]]] = []  # by split and measure: an error for every size
     null: list[dict[str, float]] = []
-    for split in range(splits):
-        held_out = divisions.draw()
-        null.append({measure: held_out.null_error(measure) for measure in measures})
-        pca.append(_pca_errors(held_out, settings.n_latent, measures))
-        stage.advance()
-        trainings += _train_all(
-            held_out, split, settings, data=data_digest, callbacks=called, epochs=epochs
-        )
+    if kept is not None:
+        kept.begin({**settings.to_dict(), "data": data_digest})
+    with nullcontext() if kept is None else kept.kept_on_failure():
+        for split in range(splits):
+            held_out = divisions.draw()
+            null.append({measure: held_out.null_error(measure) for measure in measures})
+            pca.append(_pca_errors(held_out, settings.n_latent, measures))
+            stage.advance()
+            trainings += _train_all(
+                held_out, split, settings, data=data_digest, callbacks=called,
+                checkpoints=kept, epochs=epochs,
+            )  # fmt: skip
 
     def curve(model: str, measure: str, errors: list[tuple[int, int, list[float]]]) -> Curve:
         rows = np.array([row for _, _, row in errors])
@@ -478,6 +490,7 @@ def _train_all(
     *,
     data: str,
     callbacks: Sequence[Callback],
+    checkpoints: Checkpoints | None,
     epochs: Epochs,
 ) -> Iterator[Trained]:
     """Train and judge every loss, size and seed on one split."""
@@ -489,8 +502,9 @@ def _train_all(
         for size in settings.n_latent:
             runs = [settings.of_run(loss, size, split, seed) for seed in range(settings.seeds)]
             trainings = train_seeds(
-                rows, is_validation, runs, data=data, callbacks=(*callbacks, epochs)
-            )
+                rows, is_validation, runs, data=data, callbacks=(*callbacks, epochs),
+                checkpoints=checkpoints,
+            )  # fmt: skip
             for seed, run in enumerate(runs):
                 where = (
                     f"Latent size {size}, loss {loss}, split {split + 1} of {settings.splits}, "

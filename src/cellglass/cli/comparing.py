@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +11,13 @@ import typer
 from cellglass.cli import options as opt
 from cellglass.cli.terminal import bars, exits, print_closing_table
 from cellglass.cli.terminal import load as load_modules
-from cellglass.errors import InputError
+from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from cellglass.checkpoint import Checkpoints
+    from cellglass.compare import Comparison
 
 app = typer.Typer()
 
@@ -152,80 +154,53 @@ def _compare(
     output: Path,
     settings: dict[str, Any],
     *,
-    resumable: bool = True,
-    checkpoint_every: int | None = None,
-    resume: bool = False,
     tensorboard: Path | None = None,
     mlflow: str | None = None,
-    overwrite: bool,
     quiet: bool,
     open_page: bool,
+    **work: Any,
 ) -> None:
     """Check, read, compare, write, and say what came out."""
     load_modules("cellglass.compare", "cellglass.report.write")
     from cellglass.report.write import REPORT
 
-    folder = output / str(REPORT.checkpoints)
-    with exits(folder):
-        REPORT.check(output, overwrite=overwrite, resume=resume)
+    task = Work(REPORT, output, quiet=quiet, **work)
+    with exits(task.folder):
+        task.check()
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
             adata = load()
             progress("Reading", 1, 1)
 
-            from cellglass.checkpoint import Checkpoints, make_checkpoints
             from cellglass.compare import compare as run
             from cellglass.report.write import write_report
 
-            if resume and REPORT.is_finished(output):
-                if _is_the_same(output, settings, adata, overwrite=overwrite):
-                    if not quiet:
-                        typer.echo(
-                            f"{output / 'report.html'} is there already, made like this."
-                        )
-                    return
-                resume = False
-            kept = make_checkpoints(folder, checkpoint_every, resume=resume)
-            kept = kept if resumable else None
-            with nullcontext() if kept is None else kept.kept_on_failure():
+            def make(
+                kept: Checkpoints | None, may_be_there: Callable[[], bool]
+            ) -> tuple[Comparison, Path]:
                 comparison = run(
                     adata, **settings, callbacks=callbacks, checkpoints=kept, progress=progress
                 )
-                page = write_report(
-                    comparison, output, overwrite=overwrite,
-                    resume=resume or folder.exists(),
+                return comparison, write_report(
+                    comparison, output, overwrite=task.overwrite, resume=may_be_there(),
                     progress=progress,
                 )  # fmt: skip
-            if isinstance(kept, Checkpoints):
-                kept.remove()
+
+            done = task.do(settings, lambda: _checksum(adata), make)
+    if done is None:
+        return
     if not quiet:
-        print_closing_table(comparison, page)
+        print_closing_table(*done)
     if open_page:
-        typer.launch(str(page.resolve()))
+        typer.launch(str(done[1].resolve()))
 
 
-def _is_the_same(
-    output: Path, settings: dict[str, Any], adata: AnnData, *, overwrite: bool
-) -> bool:
-    """Whether a finished report is the one that is asked for.
-
-    Raises
-    ------
-    InputError
-        If it is another, which may not be replaced.
-    """
+def _checksum(adata: AnnData) -> str:
+    """Checksum of data and labels, as ``results.json`` has it."""
     from cellglass.fit import digest
     from cellglass.genes import collect_gene_ids
     from cellglass.labels import labels_of
     from cellglass.report.summarize import data_and_labels
-    from cellglass.report.write import difference
 
     labels = labels_of(adata, "label") if "label" in adata.obs else None
-    data = digest(adata.X, adata.var_names, collect_gene_ids(adata))
-    found = difference(output, settings, data_and_labels(data, labels))
-    if found is not None and not overwrite:
-        raise InputError(
-            f"The output folder {output} holds a finished report, but {found}: there is "
-            "nothing to resume. Give another name to -o, or --overwrite to replace it."
-        )
-    return found is None
+    return data_and_labels(digest(adata.X, adata.var_names, collect_gene_ids(adata)), labels)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cellglass.cli import options as opt
 from cellglass.cli.terminal import bars, exits, load, print_selection
+from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
+    from cellglass.checkpoint import Checkpoints
     from cellglass.select import Selection
 
 app = typer.Typer()
@@ -52,6 +55,8 @@ def select(
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
     random_state: opt.RandomState = 0,
+    checkpoint_every: opt.CheckpointEvery = None,
+    resume: opt.Resume = False,
     tensorboard: opt.TensorBoardFolder = None,
     mlflow: opt.MLflowExperiment = None,
     overwrite: opt.Overwrite = False,
@@ -63,32 +68,51 @@ def select(
     Holds out half the molecules of every cell, or a tenth of its log-normalised values,
     trains networks of every --n-latent on the rest, and writes report.html, results.json,
     errors.csv and figures/ to the output folder.
+    Ctrl-C finishes the epoch and keeps the state of the trainings there, for --resume.
     """
     load("cellglass.select", "cellglass.report.select_write")
     from cellglass.report.select_write import SELECTION, write_selection
 
-    with exits():
-        SELECTION.check(output, overwrite=overwrite)
+    task = Work(SELECTION, output, checkpoint_every, resume, overwrite, quiet=quiet)
+    with exits(task.folder):
+        task.check()
         sizes = opt.whole_numbers("--n-latent", n_latent)
+        settings: dict[str, Any] = {
+            "n_latent": sizes, "loss": loss or None, "splits": splits, "seeds": seeds,
+            "n_hidden": n_hidden, "n_layers": n_layers, "max_epochs": max_epochs,
+            "batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule,
+            "patience": patience, "min_delta": min_delta,
+            "validation_fraction": validation_fraction, "dropout_rate": dropout_rate,
+            "input_noise": input_noise, "weight_decay": weight_decay,
+            "variational": variational, "kl_warmup_epochs": kl_warmup_epochs,
+            "input": input.value, "random_state": random_state,
+        }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
+            from cellglass.fit import digest
             from cellglass.read import read
             from cellglass.select import select as run
 
             adata = read(matrix, layer=layer, use_raw=use_raw)
             progress("Reading", 1, 1)
-            selection: Selection = run(
-                adata, n_latent=sizes, loss=loss or None, splits=splits, seeds=seeds,
-                n_hidden=n_hidden, n_layers=n_layers, max_epochs=max_epochs,
-                batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
-                patience=patience, min_delta=min_delta,
-                validation_fraction=validation_fraction, dropout_rate=dropout_rate,
-                input_noise=input_noise, weight_decay=weight_decay, variational=variational,
-                kl_warmup_epochs=kl_warmup_epochs, input=input.value,
-                random_state=random_state, callbacks=callbacks, progress=progress,
-            )  # fmt: skip
-            page = write_selection(selection, output, overwrite=overwrite)
+
+            def make(
+                kept: Checkpoints | None, may_be_there: Callable[[], bool]
+            ) -> tuple[Selection, Path]:
+                selection = run(
+                    adata, **settings, callbacks=callbacks, checkpoints=kept, progress=progress
+                )
+                return selection, write_selection(
+                    selection, output, overwrite=overwrite, resume=may_be_there()
+                )
+
+            asked = {**settings, "n_latent": sorted(sizes)}
+            if not loss:  # then the values decide
+                del asked["loss"]
+            done = task.do(asked, lambda: digest(adata.X, adata.var_names), make)
+    if done is None:
+        return
     if not quiet:
-        print_selection(selection, page)
+        print_selection(*done)
     if open_page:
-        typer.launch(str(page.resolve()))
+        typer.launch(str(done[1].resolve()))

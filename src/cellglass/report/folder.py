@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ class OutputFolder:
     files
         Names of all files in its folders, from the content of ``results.json``.
     checkpoints
-        Folder in it that holds the state of unfinished trainings; None if there is none.
+        Folder in it that holds the state of unfinished trainings.
     """
 
     noun: str
     content: tuple[str, ...]
     rows: str
     files: Callable[[dict[str, Any]], set[str]]
-    checkpoints: str | None = None
+    checkpoints: str = "cellglass-checkpoints"
 
     def check(self, folder: Path, *, overwrite: bool, resume: bool = False) -> None:
         """Refuse a folder that may not be written to.
@@ -69,10 +69,8 @@ class OutputFolder:
         check_writable(folder)
         if resume or overwrite:
             recover_leftovers(folder)
-        if self.checkpoints is not None:
-            check_no_link(folder / self.checkpoints)
-            if resume or overwrite:
-                clear_unmarked(folder / self.checkpoints)
+            clear_unmarked(folder / self.checkpoints)
+        check_no_link(folder / self.checkpoints)
         if not (folder.exists() or folder.is_symlink()):
             return
         if not folder.is_dir():
@@ -83,7 +81,7 @@ class OutputFolder:
         begun = unfinished or not any(folder.iterdir()) or self.is_whole(folder)
         if unfinished and not (overwrite or resume):
             raise InputError(
-                f"The output folder {folder} holds the checkpoints of a comparison that was "
+                f"The output folder {folder} holds the checkpoints of a {self.noun} that was "
                 "stopped, and nothing in it was changed. Add --resume to the same command to "
                 "go on with it, or --overwrite to start anew."
             )
@@ -104,6 +102,28 @@ class OutputFolder:
         """Whether a folder holds the whole output, and no state of trainings to resume."""
         return self.is_whole(folder) and not self._is_unfinished(folder)
 
+    def difference(self, folder: Path, settings: Mapping[str, Any], sha256: str) -> str | None:
+        """Say in what an output differs from one that is asked for, or None.
+
+        Parameters
+        ----------
+        folder
+            With an output in it.
+        settings
+            What is asked for, by the words of ``settings`` in ``results.json``.
+        sha256
+            Checksum of the data, as ``dataset`` of ``results.json`` has it.
+        """
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        for option, value in settings.items():
+            then = results.get("settings", {}).get(option)
+            now = json.loads(json.dumps(value))
+            if then != now:
+                return f"{option} was {then!r} for it and is now {now!r}"
+        if results.get("dataset", {}).get("sha256") != sha256:
+            return "its data or labels were others"
+        return None
+
     def is_whole(self, folder: Path) -> bool:
         """Whether a folder holds an output of this kind."""
         try:
@@ -116,7 +136,7 @@ class OutputFolder:
             return False
 
     def _is_unfinished(self, folder: Path) -> bool:
-        return self.checkpoints is not None and is_unfinished(folder / self.checkpoints)
+        return is_unfinished(folder / self.checkpoints)
 
     def write(
         self,

@@ -26,14 +26,16 @@ SELECTION = OutputFolder(
 )
 
 
-def write_selection(selection: Selection, folder: Path, *, overwrite: bool = False) -> Path:
+def write_selection(
+    selection: Selection, folder: Path, *, overwrite: bool = False, resume: bool = False
+) -> Path:
     """Write all output files of a selection.
 
     Parameters
     ----------
     selection
         What to report.
-    folder, overwrite
+    folder, overwrite, resume
         As :meth:`cellglass.report.folder.OutputFolder.write` takes them.
 
     Returns
@@ -42,8 +44,9 @@ def write_selection(selection: Selection, folder: Path, *, overwrite: bool = Fal
         Of ``report.html`` in the target.
     """
     return SELECTION.write(
-        folder, lambda made: _write_content(selection, made), overwrite=overwrite
-    )
+        folder, lambda made: _write_content(selection, made),
+        overwrite=overwrite, resume=resume,
+    )  # fmt: skip
 
 
 def _write_content(selection: Selection, folder: Path) -> None:

@@ -41,31 +41,7 @@ REPORT = OutputFolder(
     ),
     rows="runs",
     files=_files,
-    checkpoints="cellglass-checkpoints",
 )
-
-
-def difference(folder: Path, settings: Mapping[str, Any], sha256: str) -> str | None:
-    """Say in what a report differs from one that is asked for, or None.
-
-    Parameters
-    ----------
-    folder
-        With a report in it.
-    settings
-        Of :func:`cellglass.compare.compare`.
-    sha256
-        Checksum of data and labels, as ``dataset`` of ``results.json`` has it.
-    """
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    for option, value in settings.items():
-        then = results.get("settings", {}).get(option)
-        now = json.loads(json.dumps(value))
-        if then != now:
-            return f"{option} was {then!r} for it and is now {now!r}"
-    if results.get("dataset", {}).get("sha256") != sha256:
-        return "its data or labels were others"
-    return None
 
 
 def write_report(
