@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn import decomposition
 
 import cellglass as cg
@@ -78,6 +78,40 @@ def labelled() -> anndata.AnnData:
 @pytest.fixture(scope="module")
 def comparison(labelled) -> Comparison:
     return run(labelled)
+
+
+# --- known answers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "csr"])
+def test_every_log_likelihood_is_that_of_scipy_around_the_mean_that_was_predicted(as_sparse):
+    counts = simulated().layers["counts"].astype(float)
+    counts[7] = 0
+    losses = ("mse", "nb", "zinb")
+    found = run(sparse.csr_matrix(counts) if as_sparse else counts, loss=losses, max_epochs=5)
+    size_factors = counts.sum(axis=1, keepdims=True) / 1e4
+    X = np.log1p(counts / np.where(size_factors > 0, size_factors, 1))
+    held_out = found.is_validation
+    rates = counts[~held_out].sum(axis=0) / size_factors[~held_out].sum()
+    pca = decomposition.PCA(2).fit(X[~held_out])
+    predicted = {"pca": np.expm1(pca.inverse_transform(pca.transform(X)))}
+    for one in found.runs:
+        output = one.training.network(X.astype(np.float32))
+        eta = np.asarray(output.eta, float)
+        predicted[one.name] = np.expm1(eta) if one.settings.loss == "mse" else np.exp(eta)
+        if one.settings.loss == "zinb":
+            kept = 1 / (1 + np.exp(np.asarray(output.heads["dropout_logit"], float)))
+            predicted[one.name] *= kept
+    rows = found.summary["runs"] + found.summary["baselines"]
+    assert len(rows) == len(predicted) == 4
+    for row in rows:
+        means = size_factors * np.maximum(predicted[row.get("run", "pca")], 0.01 * rates)
+        expected = stats.poisson.logpmf(counts, means)
+        for name, cells in (("train", ~held_out), ("validation", held_out)):
+            np.testing.assert_allclose(
+                row["reconstruction"][f"log_likelihood_{name}"], expected[cells].mean(),
+                rtol=1e-3, err_msg=str(row.get("run")),
+            )  # fmt: skip
 
 
 # --- the same result -----------------------------------------------------------------

@@ -23,7 +23,8 @@ from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork, Noise
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
-from cellglass.train import ratio
+from cellglass.train import ratio, train_step
+from cellglass.training_progress import State
 
 COUNTS = np.random.default_rng(0).negative_binomial(1, 0.2, (60, 8)).astype(np.float32)
 PREPROCESSOR = Preprocessor("counts")
@@ -175,6 +176,33 @@ def test_the_divergence_is_that_of_two_gaussian_distributions():
         assert float(found[cell]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("kl_weight", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("loss", ["mse", "nonzero_mse", "nb"])
+def test_a_step_follows_the_loss_plus_the_weighted_divergence_of_each_cell(loss, kl_weight):
+    """Adam's first moment after its first step is a tenth of the gradient."""
+    net = first_network(rows(), np.arange(60), settings(loss=loss, variational=True))
+    key, cells, ones = jax.random.key(5), jnp.arange(20), jnp.ones(20).at[-1].set(0)
+    batch = rows().batch(cells)
+
+    def per_entry(net):
+        output, _ = net.disturbed(batch.x, Noise(), key)
+        h = jax.nn.relu(net.encoder[0](batch.x))
+        mean, log_variance = net.encoder[1](h), net.log_variance(h)
+        of_cells = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=1)
+        entries, counted = LOSSES[loss].terms(batch, output)
+        return ((entries + kl_weight * of_cells) * ones).sum() / (counted * ones).sum()
+
+    state = State(net, optax.adam(0.0).init(net))
+    after, _ = train_step(
+        state, rows(), cells, ones, jnp.asarray(0.1), key, kl_weight, loss=LOSSES[loss],
+        noise=Noise(), weight_decay=0.0,
+    )  # fmt: skip
+    for moment, gradient in zip(
+        weights(after.optimizer[0].mu), weights(jax.grad(per_entry)(net)), strict=True
+    ):
+        np.testing.assert_allclose(moment / 0.1, gradient, rtol=2e-3, atol=1e-6)
+
+
 def test_the_weight_of_the_divergence_grows_from_0_to_1():
     how = settings(variational=True, kl_warmup_epochs=4)
     assert [how.kl_weight(epoch) for epoch in (1, 2, 3, 4, 5, 6, 99)] == [
@@ -323,6 +351,15 @@ def test_values_that_are_no_counts_are_counted_and_placed():
         said = str(error.value)
         for part in ("2 values", "0.5", "Gene5", "layer called counts", "mse"):
             assert part in said, said
+
+
+@pytest.mark.parametrize("value", [2.0000002, 1.9999999, 1e-30])
+def test_what_is_almost_a_count_is_none(value):
+    almost = COUNTS.copy()
+    almost[3, 5] = value
+    assert almost[3, 5] not in (0, 2)
+    with pytest.raises(InputError, match="1 value of the matrix is not a whole number"):
+        fit_model(almost, settings(loss="nb"))
 
 
 def test_whole_numbers_that_are_said_to_be_logarithms_are_no_counts():
