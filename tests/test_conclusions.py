@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cellglass.report.conclusions import conclude
 from cellglass.report.contrast import Contrast, number, percent, plus_minus, score
@@ -159,7 +160,7 @@ def test_opposite_data_give_opposite_sentences(question, one, other):
 @pytest.mark.parametrize(
     ("held_out", "answer"),
     [
-        (0.5, "no: it is not lower"),
+        (0.5, "no: it is not better at any size"),
         (0.9, "yes."),
         (0.75, "no difference was"),
         (0.751, "no difference was"),
@@ -193,7 +194,79 @@ def test_the_held_out_loss_speaks_for_fewer_or_more_epochs(curve, sentence):
 def test_nonzero_mse_alone_is_held_against_pca_where_it_was_trained():
     runs = [run("nonzero_mse", 10, mse=3, held_out=3, nonzero=0.2, zero=4, ari=0.8)]
     found = conclude(summary(runs))[PCA]
-    assert "by its error over the non-zero entries of held-out cells, yes" in found["short"]
+    assert "by the MSE over the non-zero entries of held-out cells, yes" in found["short"]
+
+
+def nb(n_latent, likelihood, explained=0.4, **kwargs):
+    errors = {"mse": 0.9, "held_out": 0.95, "nonzero": 1.0, "zero": 0.3, "ari": 0.8} | kwargs
+    cells = ("", "_train", "_validation")
+    counts = {f"log_likelihood{c}": likelihood for c in cells}
+    counts |= {f"deviance_explained{c}": explained for c in cells}
+    return run("nb", n_latent, **errors, **counts)
+
+
+def on_counts(*runs, pca=-0.37, **kwargs):
+    found = summary(list(runs), **kwargs)
+    found["settings"]["loss_scored_by"]["nb"] = "log_likelihood"
+    for baseline in found["baselines"]:
+        baseline["reconstruction"]["log_likelihood_validation"] = pca
+        baseline["reconstruction"]["log_likelihood"] = pca
+    return found
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "answer"),
+    [(-0.31, "of held-out cells, yes."), (-0.45, "no: it is not better"), (-0.37, "no diff")],
+)
+def test_a_loss_on_counts_is_held_against_pca_by_the_likelihood_of_the_counts(
+    likelihood, answer
+):
+    found = conclude(on_counts(nb(10, likelihood)))[PCA]
+    assert answer in found["short"] and "log-likelihood of the counts" in found["short"]
+    assert (
+        "the MSE over all entries of held-out cells rises from 0.750 to 0.950"
+        in (found["answer"])
+    )
+
+
+def test_every_loss_is_held_against_pca_by_its_own_measure():
+    mse = run("mse", 10, mse=0.7, held_out=0.9, nonzero=1, zero=0.3, ari=0.8,
+              log_likelihood_validation=-0.4)  # fmt: skip
+    found = conclude(on_counts(nb(10, -0.31), mse))[PCA]
+    assert found["short"].endswith(
+        "each by its own measure of held-out cells: no with mse; yes with nb."
+    )
+    for part in (
+        "From PCA to nb (10 dimensions, of held-out cells): log-likelihood of the counts +0.06",
+        "MSE over all entries +26.7", "no difference in ARI of k-means and ARI of Leiden",
+    ):  # fmt: skip
+        assert part in found["answer"], found["answer"]
+
+
+def test_sizes_and_reconstructions_of_a_loss_on_counts_are_judged_by_the_counts():
+    found = conclude(on_counts(nb(10, -0.37, mse=2.0), nb(50, -0.31, mse=2.0)))
+    assert "the reconstruction gets better, of new cells too" in found[SIZE]["short"]
+    assert "log-likelihood of the counts rises from −0.370 to −0.310" in found[SIZE]["answer"]
+    assert "a higher likelihood alone does not show" in found[SIZE]["answer"]
+    assert (
+        "explains 40\u00a0% of the deviance of the counts" in (found[RECONSTRUCTION]["answer"])
+    )
+    none = conclude(on_counts(nb(10, -0.37, explained=-0.1)))[RECONSTRUCTION]
+    assert "further from the original than the mean of every gene" in none["short"]
+
+
+def test_clusters_that_agree_with_nothing_are_ranked_by_nobody():
+    runs = [
+        run(loss, 10, mse=0.7, held_out=0.75, nonzero=1, zero=0.3, ari=0.03)
+        for loss in ("mse", "gaussian", "nb")
+    ]
+    for item in runs:
+        for method in item["clustering"].values():
+            method["permutation"]["ari"] |= {"p": 0.3}
+    found = conclude(summary(runs))[LOSS]
+    assert "clusters" not in found["short"] and "ARI of k-means:" not in found["answer"]
+    runs[1]["clustering"]["kmeans"]["permutation"]["ari"]["p"] = 0.01
+    assert "clusters" in conclude(summary(runs))[LOSS]["short"]
 
 
 # --- single sentences --------------------------------------------------------------------
@@ -328,8 +401,8 @@ def test_a_loss_without_entries_among_the_training_cells_is_left_out():
 
 def test_the_spread_over_seeds_and_the_chance_of_a_false_alarm_are_stated():
     found = conclude(summary(seeds(0.8, 0.9, n_latent=10), seeds=2))[SURE]
-    # 2 of the 6 orders of 2 and 2 values
-    assert "by chance in 33\u00a0% of cases" in found["answer"]
+    assert "by chance once in twenty times" in found["answer"]
+    assert "With so few seeds only large differences show." in found["answer"]
     assert found["evidence"]["relative_range_mse_all"]["mse"] == pytest.approx(0.1 / 0.85)
     # t is 12.7 with one degree of freedom: 12.7 · .0707 / √2
     assert "MSE over all entries is 0.850 ±\u00a00.635 for mse" in found["answer"]
@@ -351,10 +424,11 @@ def test_where_seeds_overlap_no_difference_is_found():
     assert found["evidence"]["mse"]["mse_all"]["verdict"] == "lower"
     found = conclude(summary(mixed, seeds=3))[SIZE]
     assert found["short"] == (
-        "Over only 3 seeds, from 10 to 50 dimensions (mse) no difference in error was found."
+        "Over only 3 seeds, from 10 to 50 dimensions (mse) no difference in the "
+        "reconstruction was found."
     )
     assert "shows no difference" in found["answer"]
-    assert "overlap between seeds" in found["answer"]
+    assert "that seeds do not make" in found["answer"]
     assert found["evidence"]["mse"]["mse_all"]["verdict"] == "no difference"
 
 
@@ -389,7 +463,7 @@ def test_without_held_out_cells_nothing_is_said_of_them():
         item["history"] = {"validation": []}
     text = " ".join(item["answer"] for item in conclude(found))
     assert "held-out" not in text
-    assert "the MSE over all entries rises from 0.700 to 0.800" in text
+    assert "MSE over all entries +14.3" in text
 
 
 @pytest.mark.parametrize("runs", [BETTER_WHEN_WIDE, WORSE_WHEN_WIDE])
@@ -549,16 +623,49 @@ def test_many_losses_get_short_sentences_and_keep_those_on_the_zeros():
         pytest.param([0.5], [0.51], False, "none", id="score within the margin"),
         pytest.param([0.5], [0.53], False, "higher", id="score rises"),
         pytest.param([0.0], [0.0], True, "none", id="both zero"),
-        pytest.param([1.0, 1.1], [0.8, 0.9], True, "lower", id="ranges apart"),
-        pytest.param([1.0, 1.1], [1.1, 1.2], True, "none", id="ranges touch"),
+        pytest.param([1.0, 1.1], [0.8, 0.9], True, "none", id="two seeds, ranges apart"),
+        pytest.param([1.0, 1.01], [0.5, 0.51], True, "lower", id="two seeds, far apart"),
+        pytest.param([1.0, 1.1, 1.05] * 9, [1.1, 1.2, 1.15] * 9, True, "higher", id="many"),
         pytest.param([0.3, 0.3], [0.2999, 0.2999], True, "none", id="apart but the same"),
         pytest.param([0.0], [1e-3], True, "higher", id="from zero"),
-        pytest.param([1.0], [0.98, 0.99], True, "lower", id="one value outside a range"),
-        pytest.param([1.0], [0.9, 1.1], True, "none", id="one value inside a range"),
+        pytest.param([1.0], [0.8, 0.8, 0.8], True, "lower", id="seeds without spread"),
+        pytest.param([1.0], [0.80, 0.81, 0.82], True, "lower", id="one value far outside"),
+        pytest.param([1.0], [0.9, 1.1, 0.95], True, "none", id="one value inside a range"),
     ],
 )
 def test_the_verdict_of_a_contrast(before, after, is_error, verdict):
     assert Contrast(tuple(before), tuple(after), is_error).verdict == verdict
+
+
+@pytest.mark.parametrize(("n_before", "n_after"), [(2, 2), (3, 5), (10, 10), (1, 4), (6, 1)])
+def test_seeds_leave_it_open_just_where_welchs_test_does(n_before, n_after):
+    rng = np.random.default_rng(0)
+    verdicts = set()
+    for _ in range(200):
+        before, after = rng.normal(5, 1, n_before), rng.normal(5 + rng.normal(0, 2), 2, n_after)
+        if 1 in (n_before, n_after):
+            several, one = sorted((before, after), key=len, reverse=True)
+            p = stats.ttest_1samp(several, one[0]).pvalue
+        else:
+            p = stats.ttest_ind(before, after, equal_var=False).pvalue
+        found = Contrast(tuple(before), tuple(after), True).is_uncertain
+        assert found == (p > 0.05)
+        verdicts.add(found)
+    assert verdicts == {True, False}
+
+
+def test_more_seeds_tell_more_and_a_false_alarm_stays_rare():
+    rng = np.random.default_rng(1)
+
+    def told(n_seeds, difference):
+        draws = rng.normal(size=(2, 400, n_seeds)) + np.array([0, difference])[:, None, None]
+        pairs = zip(draws[0] + 9, draws[1] + 9, strict=True)
+        return np.mean([not Contrast(tuple(a), tuple(b), True).is_uncertain for a, b in pairs])
+
+    power = [told(n, 1.5) for n in (2, 5, 10, 20)]
+    assert power == sorted(power) and power[-1] > 0.95
+    for n in (2, 5, 20):
+        assert told(n, 0.0) < 0.08
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cellglass.batches import Batch, DenseRows, MaskedRows
 from cellglass.errors import InputError
 from cellglass.fit import first_network
 from cellglass.gene_statistics import gene_statistics
-from cellglass.losses import LOSSES, Loss, register
+from cellglass.losses import LOSSES, GeneStatistics, Loss, register
 from cellglass.network import Output
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
@@ -334,6 +334,33 @@ def test_what_is_predicted_is_an_expression_of_log_normalised_values(name, netwo
     assert expression.shape == (30, 7)
     assert np.isfinite(expression).all()
     assert (expression >= 0).all() or not LOSSES[name].on_counts
+
+
+@every_loss
+def test_a_loss_is_lowest_where_what_it_expects_is_what_is_found(name):
+    """A negated likelihood, a wrong ``expression`` and forgotten size factors all fail."""
+    loss = LOSSES[name]
+    sizes = np.repeat([0.5, 1.0, 4.0], 2000)
+    counts = np.random.default_rng(8).poisson(1.5 * sizes).astype(np.float32)
+    y = jnp.asarray(np.log1p(counts / sizes))[:, None]
+    rate = np.array([counts.sum() / sizes.sum()])
+    found = y[y != 0] if not loss.penalises_zeros else y
+    known = GeneStatistics(np.array([y.mean()]), np.array([y.var()]), rate)
+    first = {key: jnp.asarray(value) for key, value in loss.start(known).items()}
+    heads = {k: jnp.broadcast_to(first.get(k, jnp.zeros(1)), y.shape) for k in loss.heads}
+    parameters = {key: first.get(key, jnp.zeros(1)) for key in loss.gene_parameters}
+    batch = Batch(y, y, jnp.asarray(sizes, jnp.float32))
+    guesses = np.linspace(-3, 3, 241)
+    outputs = [Output(jnp.full_like(y, eta), heads, parameters) for eta in guesses]
+    losses = [float(ratio(*loss.terms(batch, output))) for output in outputs]
+    at = int(np.argmin(losses))
+    assert 0 < at < len(guesses) - 1
+    expected = float(loss.expression(outputs[at])[0, 0])
+    if loss.on_counts:
+        assert np.expm1(expected) == pytest.approx(rate[0], rel=0.08)
+        assert np.isclose(loss.mean(batch, outputs[at]).mean(), counts.mean(), rtol=0.08)
+    else:
+        assert float(found.min()) < expected < float(found.max())  # perhaps a median
 
 
 @every_loss

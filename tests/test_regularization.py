@@ -349,7 +349,7 @@ def test_values_that_are_no_counts_are_counted_and_placed():
         with pytest.raises(InputError, match=r"nb needs raw counts") as error:
             train()
         said = str(error.value)
-        for part in ("2 values", "0.5", "Gene5", "layer called counts", "mse"):
+        for part in ("2 values", "0.5", "Gene5", 'layer="counts"', "mse"):
             assert part in said, said
 
 

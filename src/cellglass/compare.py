@@ -30,7 +30,7 @@ from cellglass.cluster import leiden
 from cellglass.encode import encode, reconstruct, reconstruction_coordinates
 from cellglass.errors import TrainingError
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
-from cellglass.expectation import least_rates, poisson_log_likelihoods
+from cellglass.expectation import CountScale
 from cellglass.fit import (
     check_losses_suit,
     dense_if_small,
@@ -48,7 +48,7 @@ from cellglass.metrics import fraction_zero, mean_at_zeros, squared_errors, tota
 from cellglass.model import Model
 from cellglass.neighbors import nearest_neighbors
 from cellglass.pca import fit_pca
-from cellglass.preprocess import Preprocessor
+from cellglass.preprocess import Preprocessor, holds_whole_numbers
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.read import SOURCE_KEY
 from cellglass.settings import ModelSettings, TrainingSettings
@@ -58,9 +58,6 @@ from cellglass.training_progress import Training
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-Likelihoods = Callable[[np.ndarray], np.ndarray | None]
-"""From a reconstruction, shape (n_cells, n_genes), to a number for every cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +125,9 @@ class Comparison:
         ``labels`` (their number of classes) or ``leiden`` (what that found on the PCA).
     original, original_maps
         The space of the preprocessed values, judged, and its maps.
+    likelihood_limits
+        Log-likelihoods of all cells, by the means of the genes and by the counts themselves:
+        :meth:`cellglass.expectation.CountScale.limits`; None where there are no counts.
     baselines
         PCA, one for every latent size.
     runs
@@ -150,6 +150,7 @@ class Comparison:
     n_clusters_from: str
     original: Space
     original_maps: Maps
+    likelihood_limits: tuple[np.ndarray, np.ndarray] | None
     baselines: tuple[Baseline, ...]
     runs: tuple[Evaluation, ...]
 
@@ -344,7 +345,7 @@ def compare(
     preprocessor = Preprocessor.fit(adata.X, input=input)
     check_losses_suit(
         settings.loss, adata.X, preprocessor, name="the matrix",
-        gene_names=list(adata.var_names),
+        cell_names=list(adata.obs_names), gene_names=list(adata.var_names),
     )  # fmt: skip
     X = dense_if_small(preprocessor.transform(adata.X))
     is_validation = split_cells(len(adata), validation_fraction, random_state)
@@ -362,10 +363,12 @@ def compare(
     spread = total_variance(X)
     stage.advance()
     size_factors = preprocessor.size_factors(adata.X)
-    likelihoods = _likelihoods_on(X, size_factors, ~is_validation)
+    scale = None
+    if size_factors is not None and holds_whole_numbers(adata.X):
+        scale = CountScale(X, size_factors, ~is_validation)
     baselines = []
     for size in settings.n_latent:
-        baselines.append(_evaluate_pca(X, size, is_validation, reference, likelihoods))
+        baselines.append(_evaluate_pca(X, size, is_validation, reference, scale))
         stage.advance()
     rows = on_device(X, size_factors)
     epochs = Epochs(progress, n_runs, max_epochs)
@@ -396,7 +399,7 @@ def compare(
                 runs.append(
                     _evaluate_run(
                         X, rows, run, training, reference, original_maps, spread,
-                        likelihoods,
+                        scale,
                     )
                 )  # fmt: skip
                 stage.advance()
@@ -407,7 +410,9 @@ def compare(
         fraction_zero=fraction_zero(X), total_variance=spread,
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
         n_clusters=k, n_clusters_from=k_from, original=original,
-        original_maps=original_maps, baselines=tuple(baselines), runs=tuple(runs),
+        original_maps=original_maps,
+        likelihood_limits=None if scale is None else scale.limits(),
+        baselines=tuple(baselines), runs=tuple(runs),
     )  # fmt: skip
 
 
@@ -419,7 +424,7 @@ def _evaluate_run(
     reference: Reference,
     original_maps: Maps,
     spread: float,
-    likelihoods: Likelihoods,
+    scale: CountScale | None,
 ) -> Evaluation:
     Z = encode(training.network, rows)
     loss = LOSSES[settings.loss]
@@ -437,7 +442,7 @@ def _evaluate_run(
         settings=settings,
         training=training,
         errors=errors,
-        log_likelihoods=likelihoods(X_hat),
+        log_likelihoods=None if scale is None else scale.log_likelihoods(X_hat),
         latent_vectors=Z,
         latent=judge(Z, reference),
         reconstruction=judge(coordinates, reference, find_clusters=False),
@@ -455,7 +460,7 @@ def _evaluate_pca(
     n_components: int,
     is_validation: np.ndarray,
     reference: Reference,
-    likelihoods: Likelihoods,
+    scale: CountScale | None,
 ) -> Baseline:
     """PCA fitted to the training cells alone, applied to all."""
     pca = fit_pca(X[~is_validation], n_components, random_state=reference.random_state)
@@ -465,21 +470,9 @@ def _evaluate_pca(
         n_components=n_components,
         scores=scores.astype(np.float32),
         errors=squared_errors(X, X_hat),
-        log_likelihoods=likelihoods(X_hat),
+        log_likelihoods=None if scale is None else scale.log_likelihoods(X_hat),
         space=judge(scores, reference),
     )
-
-
-def _likelihoods_on(
-    X: np.ndarray | sparse.csr_matrix,
-    size_factors: np.ndarray | None,
-    is_train: np.ndarray,
-) -> Likelihoods:
-    """From a reconstruction to the log-likelihoods of every cell; None without counts."""
-    if size_factors is None:
-        return lambda X_hat: None
-    least = least_rates(X, size_factors, is_train)
-    return lambda X_hat: poisson_log_likelihoods(X, X_hat, size_factors, least)
 
 
 def _choose_n_clusters(

@@ -178,8 +178,8 @@ class Evaluation:
     errors
         Squared errors of the reconstruction, by cell.
     log_likelihoods
-        Of the counts of every cell, :func:`cellglass.expectation.poisson_log_likelihoods`;
-        None where the matrix was not raw counts.
+        Of the counts of every cell, :meth:`cellglass.expectation.CountScale.log_likelihoods`;
+        None where the matrix does not hold raw counts.
     latent_vectors
         Shape (n_cells, n_latent), float32.
     latent, reconstruction

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from scipy import sparse
 from scipy.special import gammaln, xlogy
@@ -28,94 +30,134 @@ def counts_of(Y: np.ndarray, size_factors: np.ndarray) -> np.ndarray:
     return np.rint(np.expm1(Y.astype(np.float64)) * size_factors[:, None])
 
 
-def least_rates(
-    X: np.ndarray | sparse.csr_matrix, size_factors: np.ndarray, cells: np.ndarray
-) -> np.ndarray:
-    """Least mean that any model is taken to predict, for a cell of size factor 1.
+class CountScale:
+    """The counts behind a matrix, and how well the means that any model predicts fit them.
 
-    Squared losses and PCA may predict 0 or less, and under a mean of 0 a single count is
-    impossible. So no prediction is taken below a share (``LEAST_SHARE``) of the gene's rate,
-    the same for every model.
+    Squared losses and PCA predict log(1 + mean) with an error that has two costs on the
+    scale of counts. What they predict is the mean of a logarithm, which lies below the
+    logarithm of the mean: so the means of every model, whatever its loss, are multiplied by
+    a factor of the gene that makes them add up to its counts over the training cells. And
+    they may predict 0 or less, under which a single count is impossible: so no mean is taken
+    below a share (``LEAST_SHARE``) of the gene's rate, the same for every model.
 
     Parameters
     ----------
     X
         Log-normalised values, shape (n_cells, n_genes), dense or CSR.
     size_factors
-        Shape (n_cells,).
-    cells
-        True for the cells that the rates are taken from, shape (n_cells,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_genes,), above 0: a gene without counts is taken to have one.
-    """
-    X, size_factors = X[cells], size_factors[cells]
-    totals = np.zeros(X.shape[1])
-    for start in range(0, X.shape[0], 1024):
-        part = slice(start, start + 1024)
-        totals += counts_of(_dense(X[part]), size_factors[part]).sum(axis=0)
-    everything = size_factors.sum()
-    return LEAST_SHARE * np.maximum(totals, 1) / (everything if everything > 0 else 1)
-
-
-def poisson_log_likelihoods(
-    X: np.ndarray | sparse.csr_matrix,
-    X_hat: np.ndarray,
-    size_factors: np.ndarray,
-    least: np.ndarray,
-    *,
-    chunk: int = 1024,
-) -> np.ndarray:
-    """Log-likelihood of every cell's counts under a Poisson distribution, in nats.
-
-    The mean is what a model predicts, μ = size factor · (exp(x̂) − 1), whatever loss it was
-    trained with. Of all means the true one has the highest expected value, for counts that
-    vary more than Poisson's, too (a proper score of means: Gneiting 2011), so models of
-    any loss can be held against each other by it. Where a model was trained on
-    log-normalised values, x̂ is the mean of a logarithm, and so lies somewhat below the
-    logarithm of the mean.
-
-    Parameters
-    ----------
-    X
-        Log-normalised values, shape (n_cells, n_genes), dense or CSR.
-    X_hat
-        Their reconstruction, same shape, dense.
-    size_factors
-        Shape (n_cells,).
-    least
-        :func:`least_rates`, shape (n_genes,).
+        :meth:`cellglass.preprocess.Preprocessor.size_factors`, shape (n_cells,).
+    is_train
+        True for the training cells, from which rates and factors are taken, shape (n_cells,).
     chunk
         Cells handled at a time; changes memory, not the result.
 
-    Returns
-    -------
-    numpy.ndarray
-        Summed over the genes, shape (n_cells,), float64. 0 for cells without counts.
+    Attributes
+    ----------
+    rates
+        Counts of the training cells over their size factors, shape (n_genes,): the mean of
+        a cell of size factor 1. Above 0: a gene without counts is taken to have one.
     """
-    found = np.zeros(X.shape[0])
-    for start in range(0, X.shape[0], chunk):
-        part = slice(start, start + chunk)
-        sizes = size_factors[part]
-        counts = counts_of(_dense(X[part]), sizes)
-        rates = np.maximum(np.expm1(X_hat[part].astype(np.float64)), least)
-        means = rates * sizes[:, None]
-        found[part] = (xlogy(counts, means) - means - gammaln(counts + 1)).sum(axis=1)
-    return found
+
+    def __init__(
+        self,
+        X: np.ndarray | sparse.csr_matrix,
+        size_factors: np.ndarray,
+        is_train: np.ndarray,
+        *,
+        chunk: int = 1024,
+    ) -> None:
+        self._X, self._size_factors, self._is_train = X, size_factors, is_train
+        self._chunk = chunk
+        self._totals = np.zeros(X.shape[1])
+        for part in self._parts():
+            self._totals += self._counts(part)[is_train[part]].sum(axis=0)
+        everything = size_factors[is_train].sum()
+        self.rates = np.maximum(self._totals, 1) / (everything if everything > 0 else 1)
+
+    def factors(self, X_hat: np.ndarray) -> np.ndarray:
+        """Give the factor of every gene, shape (n_genes,); 0 where nothing was predicted.
+
+        Parameters
+        ----------
+        X_hat
+            A reconstruction on the log-normalised scale, shape (n_cells, n_genes), dense.
+        """
+        predicted = np.zeros(len(self._totals))
+        for part in self._parts():
+            means = _rates(X_hat[part]) * self._size_factors[part, None]
+            predicted += means[self._is_train[part]].sum(axis=0)
+        return np.divide(
+            self._totals, predicted, out=np.zeros_like(predicted), where=predicted > 0
+        )
+
+    def log_likelihoods(self, X_hat: np.ndarray) -> np.ndarray:
+        """Log-likelihood of every cell's counts under a Poisson distribution, in nats.
+
+        The mean is μ = size factor · factor of the gene · (exp(x̂) − 1). Of all means the true
+        one has the highest expected value, for counts that vary more than Poisson's, too (a
+        proper score of means: Gneiting 2011), so models of any loss can be held against each
+        other by it.
+
+        Parameters
+        ----------
+        X_hat
+            As in :meth:`factors`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Summed over the genes, shape (n_cells,), float64. 0 for cells without counts.
+        """
+        factors = self.factors(X_hat)
+        return self._of_rates(lambda part: _rates(X_hat[part]) * factors)
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give the same of the rates of the genes, and of the counts themselves, (n_cells,)."""
+        found = self._of_rates(lambda part: self.rates[None])
+        best = np.zeros(len(found))
+        for part in self._parts():
+            counts = self._counts(part)
+            best[part] = _poisson(counts, counts)
+        return found, best
+
+    def _of_rates(self, rates_of: Callable[[slice], np.ndarray]) -> np.ndarray:
+        found = np.zeros(len(self._size_factors))
+        for part in self._parts():
+            rates = np.maximum(rates_of(part), LEAST_SHARE * self.rates)
+            found[part] = _poisson(self._counts(part), rates * self._size_factors[part, None])
+        return found
+
+    def _parts(self) -> Iterator[slice]:
+        for start in range(0, len(self._size_factors), self._chunk):
+            yield slice(start, start + self._chunk)
+
+    def _counts(self, part: slice) -> np.ndarray:
+        return counts_of(_dense(self._X[part]), self._size_factors[part])
 
 
-def mean_log_likelihoods(
-    by_cell: np.ndarray | None, n_genes: int, is_validation: np.ndarray
+def _rates(X_hat: np.ndarray) -> np.ndarray:
+    return np.expm1(np.maximum(X_hat.astype(np.float64), 0))
+
+
+def _poisson(counts: np.ndarray, means: np.ndarray) -> np.ndarray:
+    return (xlogy(counts, means) - means - gammaln(counts + 1)).sum(axis=1)
+
+
+def count_scores(
+    by_cell: np.ndarray | None,
+    limits: tuple[np.ndarray, np.ndarray] | None,
+    n_genes: int,
+    is_validation: np.ndarray,
 ) -> dict[str, float | None]:
-    """Mean log-likelihood of an entry, in nats, under its names in the results.
+    """How well counts bear out predicted means, under the names in the results.
 
     Parameters
     ----------
     by_cell
-        :func:`poisson_log_likelihoods`, shape (n_cells,); None where the matrix was not
+        :meth:`CountScale.log_likelihoods`, shape (n_cells,); None where the matrix was not
         raw counts.
+    limits
+        :meth:`CountScale.limits`; None likewise.
     n_genes
         Entries of a cell.
     is_validation
@@ -124,16 +166,27 @@ def mean_log_likelihoods(
     Returns
     -------
     dict
-        ``log_likelihood`` over all cells; with ``_train`` over the training cells, with
-        ``_validation`` over the held-out ones. None where there are none.
+        ``log_likelihood``: mean of an entry, in nats, over all cells; with ``_train`` over
+        the training cells, with ``_validation`` over the held-out ones.
+        ``deviance_explained``, likewise: where that lies between the means of the genes (0)
+        and the counts themselves (1), the share of the Poisson deviance. None where there is
+        nothing to tell.
     """
     everywhere = np.ones_like(is_validation)
     parts = {"": everywhere, "_train": ~is_validation, "_validation": is_validation}
     numbers: dict[str, float | None] = {}
     for suffix, cells in parts.items():
-        values = np.empty(0) if by_cell is None else by_cell[cells]
-        mean = float(values.mean() / n_genes) if values.size else None
+        found = by_cell is not None and bool(cells.any())
+        mean = float(by_cell[cells].mean() / n_genes) if by_cell is not None and found else None
         numbers[f"log_likelihood{suffix}"] = mean
+    for suffix, cells in parts.items():
+        share = None
+        if by_cell is not None and limits is not None and cells.any():
+            null, best = (limit[cells].sum() for limit in limits)
+            share = (
+                float((by_cell[cells].sum() - null) / (best - null)) if best > null else None
+            )
+        numbers[f"deviance_explained{suffix}"] = share
     return numbers
 
 

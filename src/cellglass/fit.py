@@ -78,6 +78,7 @@ def fit_model(
     X: np.ndarray | sparse.spmatrix,
     settings: ModelSettings,
     *,
+    cells: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     gene_ids: Sequence[str] | None = None,
     name: str = "the matrix",
@@ -92,6 +93,8 @@ def fit_model(
         Raw counts or log-normalised values, shape (n_cells, n_genes). Never modified.
     settings
         How to train.
+    cells
+        Names of the cells, for messages.
     genes
         Names of the genes; default ``"0"``, ``"1"``, ….
     gene_ids
@@ -109,11 +112,13 @@ def fit_model(
         If a loss or a weight is no longer finite.
     """
     names = None if genes is None else list(genes)
-    check_matrix(X, name=name, gene_names=names)
+    check_matrix(X, name=name, cell_names=cells, gene_names=names)
     check_names(names or (), what=f"the names of genes in {name}")
     settings.check_for(*X.shape)
     preprocessor = Preprocessor.fit(X, input=settings.input)
-    check_losses_suit([settings.loss], X, preprocessor, name=name, gene_names=names)
+    check_losses_suit(
+        [settings.loss], X, preprocessor, name=name, cell_names=cells, gene_names=names
+    )
     values = dense_if_small(preprocessor.transform(X))
     rows = on_device(values, preprocessor.size_factors(X))
     is_validation = split_cells(
@@ -283,6 +288,7 @@ def check_losses_suit(
     preprocessor: Preprocessor,
     *,
     name: str,
+    cell_names: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
 ) -> None:
     """Check that losses on counts get counts.
@@ -300,7 +306,7 @@ def check_losses_suit(
         Fitted to it.
     name
         What to call the matrix in the message.
-    gene_names
+    cell_names, gene_names
         Names for the message.
 
     Raises
@@ -313,10 +319,13 @@ def check_losses_suit(
         return
     others = ", ".join(loss.name for loss in LOSSES.values() if not loss.on_counts)
     remedy = (
-        "Give raw counts, which AnnData often keeps in a layer called counts, or train with a "
-        f"loss on log-normalised values: {others}."
+        'Give raw counts, which AnnData often keeps in a layer (layer="counts") or in raw '
+        f"(use_raw=True), or train with a loss on log-normalised values: {others}."
     )
-    check_counts(X, name=name, loss=on_counts[0], remedy=remedy, gene_names=gene_names)
+    check_counts(
+        X, name=name, loss=on_counts[0], remedy=remedy, cell_names=cell_names,
+        gene_names=gene_names,
+    )  # fmt: skip
     if preprocessor.input != "counts":
         raise InputError(
             f"The loss {on_counts[0]} needs raw counts, but {name} is to be taken as "
@@ -348,7 +357,7 @@ def last_good_kept(
         path = checkpoints.folder / f"{run}{LAST_GOOD}"
         make(reached, run).save(path)
         raise TrainingError(
-            f"{error} They are kept as a model in {path}.", reached, run
+            f"{error} The last good weights are kept as a model in {path}.", reached, run
         ) from error
 
 

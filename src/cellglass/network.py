@@ -28,6 +28,12 @@ class Dense(eqx.Module):
         self.weight = jax.random.uniform(key, (n_in, n_out), minval=-limit, maxval=limit)
         self.bias = jnp.zeros(n_out)
 
+    @classmethod
+    def zeros(cls, n_in: int, n_out: int) -> Dense:
+        """Make a layer that begins with an output of 0, whatever it is given."""
+        layer = cls(n_in, n_out, key=jax.random.key(0))
+        return eqx.tree_at(lambda d: d.weight, layer, jnp.zeros((n_in, n_out)))
+
     def __call__(self, x: Array) -> Array:
         """Apply the layer to x of shape (n_cells, n_in)."""
         return x @ self.weight + self.bias
@@ -123,9 +129,7 @@ class AutoencoderNetwork(eqx.Module):
         self.encoder = _stack(widths, encoder_key)
         self.decoder = _stack(widths[::-1], decoder_key)
         # Drawn from keys of their own: the weights above are the same with or without.
-        self.log_variance = (
-            Dense(widths[-2], n_latent, key=jax.random.fold_in(key, 0)) if variational else None
-        )
+        self.log_variance = Dense.zeros(widths[-2], n_latent) if variational else None
         self.heads = {
             name: Dense(
                 widths[1] if n_layers else n_latent, n_genes, key=jax.random.fold_in(key, i)

@@ -88,6 +88,12 @@ def _scan(X: Any) -> _Scan:
     return _Scan(n_values, n_nonzero, n_fractions, first, largest, negative)
 
 
+def holds_whole_numbers(X: Any) -> bool:
+    """Whether every value of a matrix, dense or sparse, is a whole number of at least 0."""
+    scan = _scan(X)
+    return scan.n_fractions == 0 and not scan.negative
+
+
 def _percent(part: int, whole: int) -> str:
     """Write a share with one decimal, but never a 0 or a 100 that is not true."""
     share = 100 * part / whole

@@ -370,7 +370,7 @@ def select(
     settings = replace(settings, n_latent=tuple(sorted(settings.n_latent)))
     check_losses_suit(
         settings.loss, adata.X, preprocessor, name="the matrix",
-        gene_names=list(adata.var_names),
+        cell_names=list(adata.obs_names), gene_names=list(adata.var_names),
     )  # fmt: skip
 
     stage = Stage(progress, "Splitting", 1 + splits)

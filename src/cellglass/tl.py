@@ -198,7 +198,7 @@ def autoencoder(
     if reconstruction and use_raw:
         _check_same_genes(adata)
     fit = fit_model(
-        slot.X, settings, genes=list(slot.owner.var_names),
+        slot.X, settings, cells=list(adata.obs_names), genes=list(slot.owner.var_names),
         gene_ids=collect_gene_ids(slot.owner), name=slot.name, callbacks=called,
     )  # fmt: skip
     for sentence in fit.warnings:

@@ -266,6 +266,7 @@ def check_counts(
     name: str,
     loss: str,
     remedy: str,
+    cell_names: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
 ) -> None:
     """Check that every value is a count that its likelihood can be computed of.
@@ -283,7 +284,7 @@ def check_counts(
         What needs counts.
     remedy : str
         What to do about values that are not whole numbers.
-    gene_names : sequence of str, optional
+    cell_names, gene_names : sequence of str, optional
         Names for the message.
 
     Raises
@@ -311,10 +312,10 @@ def check_counts(
         if found.first is not None:
             row, column = found.first
             what = (one if found.count == 1 else many).format(name)
+            place = describe_place(row, column, cell_names, gene_names)
             raise InputError(
                 f"The loss {loss} needs raw counts, but {found.count:,} {what}; the first is "
-                f"{X[row, column]:.6g} at {describe_place(row, column, None, gene_names)}. "
-                f"{advice}"
+                f"{X[row, column]:.9g} at {place}. {advice}"
             )
 
 

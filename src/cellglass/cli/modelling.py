@@ -100,8 +100,8 @@ def train(
                 progress("Training", epoch.epoch, epoch.max_epochs)
 
             fit = fit_model(
-                adata.X, settings, genes=adata.var_names, gene_ids=ids, name=str(matrix),
-                callbacks=[*callbacks, show], checkpoints=kept,
+                adata.X, settings, cells=adata.obs_names, genes=adata.var_names,
+                gene_ids=ids, name=str(matrix), callbacks=[*callbacks, show], checkpoints=kept,
             )  # fmt: skip
             fit.model.save(output)
         kept.remove()

@@ -20,8 +20,8 @@ def gaussian(batch: Batch, output: Output) -> Array:
     """Negative log-likelihood of every entry, shape (n_cells, n_genes), in nats.
 
     Values are log-normalised, and normal around the output of the last layer with a
-    variance that each gene has for itself: mse with every gene weighed by how well it can
-    be predicted at all.
+    variance that each gene has for itself (Nix & Weigend 1994, who let a network learn its
+    own error): mse with every gene weighed by how well it can be predicted at all.
     """
     log_variance = output.gene_parameters["log_variance"]
     return -gaussian_log_likelihood(batch.y, output.eta, log_variance)

@@ -141,7 +141,7 @@ def zinb_log_likelihood(
 def gaussian_log_likelihood(
     values: ArrayLike, mean: ArrayLike, log_variance: ArrayLike
 ) -> Array:
-    """Log-density of values that are normal around a mean.
+    """Log-density of values that are normal around a mean (Nix & Weigend 1994, eq. 2).
 
     log p(x) = −½ (log 2π + log σ² + (x − mean)² / σ²)
 

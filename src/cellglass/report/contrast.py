@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.special import stdtrit
+
 SAME_ERROR = 0.01
 """Errors within 1 % of each other are called practically the same."""
 SAME_SCORE = 0.02
 """Scores on a scale up to 1 that differ by less are called practically the same."""
+
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -35,24 +40,32 @@ class Contrast:
         """``lower``, ``higher`` or ``none``: what can be said of after against before.
 
         A difference counts from 1 % for errors and from .02 for scores. With several seeds
-        the ranges of the two sets of values must not overlap either.
+        the 95 % interval of the difference must leave out 0 as well.
         """
         a, b = mean(self.before), mean(self.after)
         if abs(b - a) < (SAME_ERROR * abs(a) if self.is_error else SAME_SCORE) or a == b:
             return "none"
-        if self.has_seeds and self.overlap:
+        if self.is_uncertain:
             return "none"
         return "lower" if b < a else "higher"
 
     @property
-    def overlap(self) -> bool:
-        """Whether the ranges of the two sets of values share a value."""
-        return max(self.before) >= min(self.after) and max(self.after) >= min(self.before)
+    def is_uncertain(self) -> bool:
+        """Whether the seeds leave it open which of the two means is the higher.
 
-    @property
-    def has_seeds(self) -> bool:
-        """Whether either side has more than one value."""
-        return max(len(self.before), len(self.after)) > 1
+        That is so where the 95 % interval of their difference holds 0 (Welch 1947; a single
+        value, such as PCA's, which no seed moves, is taken as exact). Two single values have
+        no interval, and nothing is said of how sure they are.
+        """
+        sides = [v for v in (self.before, self.after) if len(v) > 1]
+        shares = [_variance(v) / len(v) for v in sides]  # of the squared standard error
+        if not sum(shares):
+            return False
+        freedom = sum(shares) ** 2 / sum(
+            share**2 / (len(v) - 1) for share, v in zip(shares, sides, strict=True)
+        )
+        half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(sum(shares))
+        return abs(mean(self.after) - mean(self.before)) <= half_width
 
     @property
     def change(self) -> str:
@@ -90,8 +103,8 @@ class Contrast:
         if self.verdict != "none":
             verb = "falls" if self.verdict == "lower" else "rises"
             return f"{verb} from {a} to {b} ({self.change})"
-        if self.has_seeds and self.overlap:
-            return f"shows no difference: {a} and {b} overlap between seeds"
+        if self.is_uncertain:
+            return f"shows no difference that seeds do not make: {a} and {b}"
         return f"stays practically the same, {a} and {b}"
 
 
@@ -137,3 +150,9 @@ def percent(share: float) -> str:
 def mean(values: Sequence[float]) -> float:
     """Arithmetic mean."""
     return sum(values) / len(values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Variance that is expected of one value, from several."""
+    middle = mean(values)
+    return sum((value - middle) ** 2 for value in values) / (len(values) - 1)

@@ -43,6 +43,7 @@ def render(
         HTML that loads nothing from anywhere. Text from the user's files is escaped.
     """
     by_name = {drawing.name: drawing for drawing in drawings}
+    likelihood = likelihood_key(summary)
     return (
         page_environment()
         .get_template("report.html")
@@ -53,7 +54,8 @@ def render(
             legends={run: _swatches(legend) for run, legend in legends.items()},
             agreement=agreement_scores(summary),
             groups=[{"run": group_name(g), **g["scores"]} for g in summary["groups"]],
-            likelihood=likelihood_key(summary),
+            likelihood=likelihood,
+            explained=likelihood and likelihood.replace("log_likelihood", "deviance_explained"),
             plus_minus=plus_minus,
             forms={"number": number, "score": score, "percent": percent},
             python_call=python_call(summary),

@@ -14,8 +14,8 @@ import numpy as np
 
 from cellglass import __version__
 from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
-from cellglass.expectation import mean_log_likelihoods
-from cellglass.losses import LOSSES
+from cellglass.expectation import count_scores
+from cellglass.losses import LOSSES, Loss
 from cellglass.metrics import mean_squared_errors
 from cellglass.neighbors import N_NEIGHBORS
 from cellglass.outputs import csv_text
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cellglass.evaluate import Baseline, Evaluation
     from cellglass.preprocess import Preprocessor
 
+Limits = tuple[np.ndarray, np.ndarray] | None
 SCHEMA = 1
 PACKAGES = (
     "jax",
@@ -62,7 +63,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
         ``baselines``, ``groups`` (runs over their seeds), ``chance`` (what scores are worth
         by chance), ``conclusions`` and ``environment``; missing numbers are None.
     """
-    held_out = comparison.is_validation
+    judged = comparison.is_validation, comparison.likelihood_limits
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "dataset": _dataset(comparison),
@@ -72,8 +73,8 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
             "variance_by_entry": comparison.total_variance / len(comparison.gene_names),
             "maps": _maps(comparison.original_maps),
         },
-        "runs": [_run(run, held_out) for run in comparison.runs],
-        "baselines": [_baseline(baseline, held_out) for baseline in comparison.baselines],
+        "runs": [_run(run, *judged) for run in comparison.runs],
+        "baselines": [_baseline(baseline, *judged) for baseline in comparison.baselines],
     }
     clusters = {
         run.name: {method: c.clusters for method, c in run.latent.clustering.items()}
@@ -206,14 +207,18 @@ def _settings(comparison: Comparison) -> dict[str, Any]:
         "n_latent": list(settings.n_latent),
         "loss": list(settings.loss),
         "loss_formula": {name: LOSSES[name].formula for name in settings.loss},
-        "loss_scored_by": {
-            name: "mse_all" if LOSSES[name].penalises_zeros else "mse_nonzero"
-            for name in settings.loss
-        },
+        "loss_scored_by": {name: _scored_by(LOSSES[name]) for name in settings.loss},
     }
 
 
-def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
+def _scored_by(loss: Loss) -> str:
+    """Name what speaks for a loss: what it is about, on a scale that all losses share."""
+    if loss.on_counts:
+        return "log_likelihood"
+    return "mse_all" if loss.penalises_zeros else "mse_nonzero"
+
+
+def _run(run: Evaluation, held_out: np.ndarray, limits: Limits) -> dict[str, Any]:
     return {
         "run": run.name,
         "loss": run.settings.loss,
@@ -223,7 +228,7 @@ def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
         "best_epoch": run.training.best_epoch,
         "reconstruction": {
             **mean_squared_errors(run.errors, held_out),
-            **mean_log_likelihoods(run.log_likelihoods, run.errors.n_genes, held_out),
+            **count_scores(run.log_likelihoods, limits, run.errors.n_genes, held_out),
             "variance_kept": run.variance_kept,
             "mean_at_zeros": run.mean_at_zeros,
             "label_silhouette": run.reconstruction.label_silhouette,
@@ -239,13 +244,13 @@ def _run(run: Evaluation, held_out: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _baseline(baseline: Baseline, held_out: np.ndarray) -> dict[str, Any]:
+def _baseline(baseline: Baseline, held_out: np.ndarray, limits: Limits) -> dict[str, Any]:
     return {
         "name": "pca",
         "n_components": baseline.n_components,
         "reconstruction": {
             **mean_squared_errors(baseline.errors, held_out),
-            **mean_log_likelihoods(baseline.log_likelihoods, baseline.errors.n_genes, held_out),
+            **count_scores(baseline.log_likelihoods, limits, baseline.errors.n_genes, held_out),
         },
         **_space(baseline.space),
     }

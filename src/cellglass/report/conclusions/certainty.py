@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from cellglass.report.conclusions.numbers import (
     METHODS,
+    SIGNIFICANT,
     Conclusion,
     Summary,
     group_name,
@@ -30,7 +30,6 @@ ALIKE = 0.9
 """From this ARI between runs on, their clusters are called nearly the same."""
 PARTLY_ALIKE = 0.5
 """Below this ARI between runs, their clusters are called different."""
-SIGNIFICANT = 0.05
 NAMED = 3
 """The most clusterings that one sentence names."""
 
@@ -110,10 +109,11 @@ def _spread(summary: Summary, evidence: dict[str, Any]) -> list[str]:
         "95\u00a0% interval).",
         "That is the uncertainty of the training alone: all seeds share the cells"
         + (", and which are held out." if summary["dataset"]["n_validation"] else "."),
-        "A difference is reported only where the ranges over seeds do not overlap and the "
-        f"means differ by {percent(SAME_ERROR)} (errors) or {SAME_SCORE} (scores). Between "
-        f"two sets of {seeds} values without any difference, the ranges lie apart by chance in "
-        f"{percent(2 / math.comb(2 * seeds, seeds))} of cases.",
+        "A difference is reported only where the 95\u00a0% interval of the difference of the "
+        f"means (Welch’s t) leaves out 0 and it is at least {percent(SAME_ERROR)} (errors) or "
+        f"{SAME_SCORE} (scores). Where there is none, the interval leaves out 0 by chance once "
+        "in twenty times, and this page draws many."
+        + (" With so few seeds only large differences show." if seeds < 4 else ""),
     ]
 
 

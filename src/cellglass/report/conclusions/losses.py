@@ -8,9 +8,11 @@ from typing import Any
 
 from cellglass.report.conclusions.numbers import (
     METHODS,
+    SIGNIFICANT,
     Conclusion,
     Summary,
     by_whom,
+    changes,
     held_out,
     listed,
     main_loss,
@@ -163,9 +165,21 @@ def _rankings(summary: Summary, size: int) -> Iterator[_Ranking]:
             for loss in summary["settings"]["loss"]
             if (numbers := values(summary, loss, size, *path))
         }
+        if path[0] == "clustering" and not _above_chance(summary, size, path[1]):
+            continue  # the best of clusters that agree with nothing is nothing
         if len(found) > 1:
             key = path[-1] if path[0] == "reconstruction" else f"{path[1]}_{path[2]}"
             yield _Ranking(key, title, noun, found, is_error, lowest)
+
+
+def _above_chance(summary: Summary, size: int, method: str) -> bool:
+    """Whether any loss finds clusters that shuffled labels would not agree with."""
+    chances = [
+        run["clustering"][method]["permutation"]["ari"]
+        for run in summary["runs"]
+        if run["n_latent"] == size
+    ]
+    return any(chance is not None and chance["p"] < SIGNIFICANT for chance in chances)
 
 
 def _headline(rankings: Sequence[_Ranking]) -> str:
@@ -224,11 +238,7 @@ def _against(loss: str, reference: str, contrasts: dict[str, Contrast]) -> str:
         "label_silhouette": "silhouette of the labels",
     }
     found = {noun: contrasts[name] for name, noun in told.items() if name in contrasts}
-    parts = [f"{noun} {c.change}" for noun, c in found.items() if c.verdict != "none"]
-    same = [noun for noun, c in found.items() if c.verdict == "none"]
-    if same:
-        parts.append(f"no difference in {listed(same)}")
-    return f"{loss} against {reference}: {', '.join(parts)}."
+    return f"{loss} against {reference}: {changes(found)}."
 
 
 def _at_zeros(summary: Summary, loss: str, reference: str, size: int) -> dict[str, list[float]]:

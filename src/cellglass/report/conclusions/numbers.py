@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from cellglass.report.contrast import Contrast
 
 Summary = dict[str, Any]
 Conclusion = tuple[str, list[str], dict[str, Any]]
 """A question, the sentences that answer it, and their evidence."""
 
 METHODS = {"kmeans": "k-means", "leiden": "Leiden"}
+SIGNIFICANT = 0.05
+"""A p-value below it is called above chance."""
 ENTRIES = {"mse_all": "all entries", "mse_nonzero": "the non-zero entries"}
 
 
@@ -73,6 +77,41 @@ def held_out(summary: Summary, kind: str) -> tuple[tuple[str, str], str]:
     return reconstruction(kind), ""
 
 
+class Measure(NamedTuple):
+    """By what a loss is to be judged.
+
+    Attributes
+    ----------
+    kind
+        Its key in the results, without what tells the cells.
+    noun
+        What it is called.
+    better
+        ``lower`` or ``higher``: the verdict that means better.
+    """
+
+    kind: str
+    noun: str
+    better: str
+
+    def outcome(self, contrast: Contrast) -> str:
+        """``better``, ``worse`` or ``none``: what a contrast of it says."""
+        if contrast.verdict == "none":
+            return "none"
+        return "better" if contrast.verdict == self.better else "worse"
+
+
+LIKELIHOOD = Measure("log_likelihood", "log-likelihood of the counts", "higher")
+
+
+def measure_of(summary: Summary, loss: str) -> Measure:
+    """Name what a loss is judged by: one on counts by the log-likelihood of the counts."""
+    kind = summary["settings"]["loss_scored_by"][loss]
+    if kind == LIKELIHOOD.kind:
+        return LIKELIHOOD
+    return Measure(kind, f"MSE over {ENTRIES[kind]}", "lower")
+
+
 def group_name(group: Summary) -> str:
     """Name what the runs of one loss and size share."""
     return f"{group['loss']}_{group['n_latent']}"
@@ -81,6 +120,21 @@ def group_name(group: Summary) -> str:
 def listed(names: Sequence[str]) -> str:
     """Join words with commas, and the last with «and»."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def changes(found: dict[str, Contrast]) -> str:
+    """Tell what changes, by how much, and name what does not.
+
+    Parameters
+    ----------
+    found
+        Contrasts by what they are of.
+    """
+    parts = [f"{noun} {c.change}" for noun, c in found.items() if c.verdict != "none"]
+    same = [noun for noun, c in found.items() if c.verdict == "none"]
+    if same:
+        parts.append(f"no difference in {listed(same)}")
+    return ", ".join(parts)
 
 
 def by_whom(verdicts: dict[str, str]) -> str:

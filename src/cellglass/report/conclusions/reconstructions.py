@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cellglass.report.conclusions.numbers import (
+    LIKELIHOOD,
     Conclusion,
     Summary,
     main_loss,
     main_size,
+    measure_of,
     values,
 )
 from cellglass.report.contrast import Contrast, mean, percent
@@ -30,7 +32,10 @@ def answer(summary: Summary) -> Conclusion:
     if not spread or not errors:
         return question, ["The original does not vary, so there is nothing to compare."], {}
     kept = values(summary, loss, size, "reconstruction", "variance_kept")
-    explained = 1 - mean(errors) / spread
+    counted = measure_of(summary, loss) is LIKELIHOOD
+    shares = values(summary, loss, size, "reconstruction", "deviance_explained")
+    explained = mean(shares) if counted and shares else 1 - mean(errors) / spread
+    of_what = "the deviance of the counts" if counted else "it"
     neighbors = values(summary, loss, size, "reconstruction", "neighbors_preserved")
     axes = [
         sum(run["maps"]["reconstruction"]["pca_variance_ratio"])
@@ -42,7 +47,7 @@ def answer(summary: Summary) -> Conclusion:
     chance = dataset["n_neighbors"] / max(1, dataset["n_cells"] - 1)
     evidence: dict[str, Any] = {
         "variance_kept": list(kept),
-        "variance_explained": explained,
+        "deviance_explained" if counted else "variance_explained": explained,
         "neighbors_preserved": list(neighbors),
         "neighbors_by_chance": chance,
         "pca_variance_ratio": {"original": axes_before, "reconstruction": axes},
@@ -50,10 +55,11 @@ def answer(summary: Summary) -> Conclusion:
     sentences = [
         f"The reconstruction has {percent(mean(kept))} of the original's total variance and "
         + (
-            f"explains {percent(explained)} of it: what the bottleneck leaves out, noise of "
-            "single cells and whatever structure was not learnt, is gone."
+            f"explains {percent(explained)} of {of_what}: what the bottleneck leaves out, "
+            "noise of single cells and whatever structure was not learnt, is gone."
             if explained > 0
-            else "explains none of it: the mean of every gene would be closer to the original."
+            else f"explains none of {of_what}: the mean of every gene would be closer to the "
+            "original."
         ),
         f"Two principal axes show {percent(mean(axes))} of its variance, against "
         f"{percent(axes_before)} of the original's.",

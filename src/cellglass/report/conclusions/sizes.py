@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cellglass.report.conclusions.numbers import (
-    ENTRIES,
     Conclusion,
+    Measure,
     Summary,
     main_first,
+    measure_of,
     reconstruction,
     values,
 )
@@ -36,7 +37,8 @@ def answer(summary: Summary) -> Conclusion:
     sentences: list[str] = []
     evidence: dict[str, Any] = {}
     for loss in main_first(summary):
-        kind = summary["settings"]["loss_scored_by"][loss]
+        measure = measure_of(summary, loss)
+        kind = measure.kind
         contrasts = {}
         for cells in ("", "_train", "_validation"):
             path = reconstruction(kind + cells)
@@ -53,22 +55,23 @@ def answer(summary: Summary) -> Conclusion:
         if sentences and n_losses > IN_FULL:
             cells = "held-out cells" if held_out else "all cells"
             sentences.append(
-                f"With {loss}, the MSE over {ENTRIES[kind]} of {cells} "
+                f"With {loss}, the {measure.noun} of {cells} "
                 f"{(held_out or everywhere).moves()}."
             )
             continue
-        short = _short_on_size(trained, held_out).format(small=small, large=large, loss=loss)
+        fates = measure.outcome(trained), measure.outcome(held_out) if held_out else None
+        short = _short_on_size(*fates).format(small=small, large=large, loss=loss)
         sentences += [] if sentences else [short]
         sentences.append(
             f"Trained with {loss} and widened from {small} to {large} latent dimensions, the "
-            f"network's MSE over {ENTRIES[kind]} {everywhere.moves()}."
+            f"network's {measure.noun} {everywhere.moves()}."
         )
         if held_out:
             sentences.append(
                 f"On the cells it was trained on it {trained.moves()}; on held-out cells it "
                 f"{held_out.moves()}."
             )
-        sentences += _what_follows(trained, held_out)
+        sentences += _what_follows(measure, *fates)
     if not sentences:
         sentences.append("No error could be computed, so this run cannot tell.")
     if len(sizes) > 2:
@@ -76,41 +79,42 @@ def answer(summary: Summary) -> Conclusion:
     return question, sentences, evidence
 
 
-def _short_on_size(trained: Contrast, held_out: Contrast | None) -> str:
-    """Name the verdicts on the cells trained on and on those held out."""
+def _short_on_size(trained: str, held_out: str | None) -> str:
+    """Name the outcomes on the cells trained on and on those held out."""
     step = "From {small} to {large} dimensions ({loss}) "
-    if held_out is not None and trained.verdict != held_out.verdict:
-        fate = {"lower": "gets better", "higher": "gets worse", "none": "stays as it was"}
+    if held_out is not None and trained != held_out:
+        fate = {"better": "gets better", "worse": "gets worse", "none": "stays as it was"}
         return (
-            f"{step}the reconstruction of the training cells {fate[trained.verdict]}, that of "
-            f"cells never trained on {fate[held_out.verdict]}."
+            f"{step}the reconstruction of the training cells {fate[trained]}, that of "
+            f"cells never trained on {fate[held_out]}."
         )
-    if trained.verdict == "none":
-        return f"{step}no difference in error was found."
-    change = "gets better" if trained.verdict == "lower" else "gets worse"
+    if trained == "none":
+        return f"{step}no difference in the reconstruction was found."
     cells = (
         "; for new cells, this run cannot tell." if held_out is None else ", of new cells too."
     )
-    return f"{step}the reconstruction {change}{cells}"
+    return f"{step}the reconstruction gets {trained}{cells}"
 
 
-def _what_follows(trained: Contrast, held_out: Contrast | None) -> Iterator[str]:
+def _what_follows(measure: Measure, trained: str, held_out: str | None) -> Iterator[str]:
     """Say what the two kinds of cells tell together.
 
     A lower error on held-out cells is no proof of structure: the encoder sees them, and
     every direction that it passes on, also one of mere noise, carries a part of them.
     """
-    if held_out and trained.verdict == "lower" and held_out.verdict != "lower":
+    if held_out and trained == "better" and held_out != "better":
         yield (
             "So the wider layer fits its training cells more closely without describing new "
             "ones better."
         )
-    elif held_out and trained.verdict == held_out.verdict == "lower":
+    elif held_out and trained == held_out == "better":
         yield (
             "A wider layer also passes on more of the noise of the cells it encodes, held-out "
-            "ones included, so a lower error alone does not show that there is more structure."
+            f"ones included, so a {measure.better} "
+            f"{'error' if measure.better == 'lower' else 'likelihood'} alone does not show "
+            "that there is more structure."
         )
-    elif trained.verdict == "higher":
+    elif trained == "worse":
         yield (
             "A wider layer can represent all that a narrower one can, so this is a matter of "
             "training: more epochs or another learning rate may turn it round."
