@@ -14,7 +14,7 @@ from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 from cellglass.held_out import HiddenEntries, SplitCounts, measure_of
 from cellglass.losses import LOSSES
 from cellglass.preprocess import Preprocessor
-from cellglass.select import Settings, select
+from cellglass.select import Settings, default_sizes, select
 
 FEW = {"n_latent": (1, 2), "n_hidden": 4, "max_epochs": 2, "batch_size": 32, "splits": 2}
 
@@ -270,6 +270,12 @@ def test_data_too_small_to_split_are_refused(shape, said):
 def test_what_cannot_be_used_is_refused_by_name(changed, said):
     with pytest.raises(InputError, match=said):
         select(counts(), **{**FEW, **changed})
+
+
+def test_sizes_that_nobody_named_are_no_larger_than_the_matrix():
+    assert default_sizes(5000, 1000) == (2, 5, 10, 20, 50, 100)
+    X = np.random.default_rng(0).poisson(2, size=(40, 12))
+    assert cg.select(X, splits=2, max_epochs=1).settings.n_latent == (2, 5, 10)
 
 
 def test_a_loss_on_counts_refuses_log_normalised_values():

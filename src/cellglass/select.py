@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+SIZES = 2, 5, 10, 20, 50, 100
+"""Latent sizes that are tried by default, where the matrix allows them."""
+
 HIDDEN_FRACTION = 0.1
 """Share of the entries of log-normalised values that are hidden in a split."""
 
@@ -57,7 +60,7 @@ SPLIT_BYTES = 48
 class Settings(TrainingSettings):
     """What was asked for; :func:`select` says what each word means."""
 
-    n_latent: tuple[int, ...] = (2, 5, 10, 20, 50, 100)
+    n_latent: tuple[int, ...] = SIZES
     loss: tuple[str, ...] = ("gaussian",)
     splits: int = 3
     seeds: int = 1
@@ -243,7 +246,7 @@ class Selection:
 def select(
     data: AnnData | np.ndarray | sparse.spmatrix,
     *,
-    n_latent: int | Sequence[int] = (2, 5, 10, 20, 50, 100),
+    n_latent: int | Sequence[int] | None = None,
     loss: str | Sequence[str] | None = None,
     splits: int = 3,
     seeds: int = 1,
@@ -291,7 +294,8 @@ def select(
         Cells × genes, shape (n_cells, n_genes): raw counts or log-normalised values, as
         AnnData (its ``X``), array or sparse matrix. It is left as it is.
     n_latent
-        Dimensions of the bottleneck to try, one or several, in any order.
+        Dimensions of the bottleneck to try, one or several, in any order. Default: those of
+        2, 5, 10, 20, 50 and 100 that are no larger than the number of genes or of cells.
     loss
         Names of losses, one or several; each chooses for itself. Default: ``nb`` for raw
         counts and ``gaussian`` for log-normalised values. Both start from the means of the
@@ -356,7 +360,7 @@ def select(
     preprocessor = Preprocessor.fit(adata.X, input=input)
     if loss is None:
         loss = "nb" if preprocessor.input == "counts" else "gaussian"
-    sizes = as_tuple(n_latent)
+    sizes = default_sizes(*adata.shape) if n_latent is None else as_tuple(n_latent)
     settings = Settings(
         n_latent=sizes, loss=as_tuple(loss), splits=splits, seeds=seeds, n_hidden=n_hidden,
         n_layers=n_layers, max_epochs=max_epochs, batch_size=batch_size,
@@ -470,6 +474,11 @@ class _Divisions:
         if self.dispersion is None:
             return HiddenEntries(self._X, HIDDEN_FRACTION, self._rng)
         return SplitCounts(self._X, self.dispersion, self._preprocessor, self._rng)
+
+
+def default_sizes(n_cells: int, n_genes: int) -> tuple[int, ...]:
+    """Give the sizes that are tried where none are named."""
+    return tuple(size for size in SIZES if size <= min(n_cells, n_genes))
 
 
 def _pca_errors(

@@ -23,7 +23,14 @@ app = typer.Typer()
 def select(
     matrix: Annotated[Path, typer.Argument(help=opt.MATRIX)],
     output: opt.Output = Path("selection"),
-    n_latent: opt.NLatents = ["2", "5", "10", "20", "50", "100"],  # noqa: B006
+    n_latent: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Dimensions of the bottleneck to try, one or several. Default: 2 5 10 20 50 "
+            "100, as far as there are so many genes and cells.",
+            metavar="N [N ...]",
+        ),
+    ] = None,
     loss: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +83,7 @@ def select(
     task = Work(SELECTION, output, checkpoint_every, resume, overwrite, quiet=quiet)
     with exits(task.folder):
         task.check()
-        sizes = opt.whole_numbers("--n-latent", n_latent)
+        sizes = opt.whole_numbers("--n-latent", n_latent) if n_latent else None
         settings: dict[str, Any] = {
             "n_latent": sizes, "loss": loss or None, "splits": splits, "seeds": seeds,
             "n_hidden": n_hidden, "n_layers": n_layers, "max_epochs": max_epochs,
@@ -106,9 +113,10 @@ def select(
                     selection, output, overwrite=overwrite, resume=may_be_there()
                 )
 
-            asked = {**settings, "n_latent": sorted(sizes)}
-            if not loss:  # then the values decide
-                del asked["loss"]
+            asked = {**settings, "n_latent": sorted(sizes or [])}
+            for name, given in (("n_latent", sizes), ("loss", loss)):
+                if not given:  # then the data decide
+                    del asked[name]
             done = task.do(asked, lambda: digest(adata.X, adata.var_names), make)
     if done is None:
         return
