@@ -6,7 +6,7 @@ new_enough = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/n
 install = -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow check test-lowest lock clean help
+.PHONY: demo test test-slow check test-lowest bench lock clean help
 
 demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
 	.venv/bin/cellglass demo -o report/demo --overwrite
@@ -26,6 +26,9 @@ check: .venv/.ready  ## Check style, types and the rules of CONTRIBUTING.md
 test-lowest: .venv-lowest/.ready  ## Run the tests on the oldest versions allowed
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
+bench: .venv/.ready .bench/keras/.ready .bench/scvi/.ready  ## Time cellglass beside Keras, PyTorch and scVI
+	.venv/bin/python benchmarks/speed/run.py --write
+
 lock:  ## Write the newest versions allowed to constraints.txt
 	$(OLDEST) -m venv --clear build/lock
 	build/lock/bin/python $(install) -e '.[dev]'
@@ -34,7 +37,7 @@ lock:  ## Write the newest versions allowed to constraints.txt
 	mv build/constraints.txt constraints.txt
 
 clean:  ## Remove the environments and all that was made here
-	rm -rf .venv .venv-lowest build dist report/demo
+	rm -rf .venv .venv-lowest .bench build dist report/demo
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -57,4 +60,12 @@ help:  ## Show this list
 	echo '*' > .venv-lowest/.gitignore
 	$(OLDEST) tools/lowest.py > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python $(install) -c .venv-lowest/lowest.txt -e '.[dev]'
+	touch $@
+
+# Each of those that cellglass is timed beside has an environment of its own.
+.bench/%/.ready: benchmarks/speed/environments/%.txt
+	$(PYTHON) -m venv --clear .bench/$*
+	echo '*' > .bench/.gitignore
+	@echo "Installing into .bench/$*, one or two GB; this takes some minutes."
+	.bench/$*/bin/python $(install) -r $<
 	touch $@

@@ -195,8 +195,9 @@ def test_ctrl_c_on_a_process_says_how_to_resume_and_that_command_does(data, tmp_
 
 
 def stop_in_evaluation(monkeypatch, of_run):
-    module = import_module("cellglass.compare")
-    usual, done = module._evaluate_run, []
+    from cellglass.judging import Judging
+
+    usual, done = Judging.begin_run, []
 
     def evaluate(*arguments):
         done.append(arguments)
@@ -204,7 +205,7 @@ def stop_in_evaluation(monkeypatch, of_run):
             raise KeyboardInterrupt
         return usual(*arguments)
 
-    monkeypatch.setattr(module, "_evaluate_run", evaluate)
+    monkeypatch.setattr(Judging, "begin_run", evaluate)
 
 
 def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(

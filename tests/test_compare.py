@@ -28,7 +28,7 @@ def no_tsne():
     """Leave out t-SNE, which has its own tests and takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         project = sys.modules["cellglass.project"]
-        patch.setattr(project, "tsne", lambda scores, random_state: scores[:, :2])
+        patch.setattr(project, "tsne", lambda scores, **_: scores[:, :2])
         yield
 
 

@@ -16,7 +16,7 @@ def no_tsne():
 
     with pytest.MonkeyPatch.context() as patch:
         module = import_module("cellglass.project")
-        patch.setattr(module, "tsne", lambda scores, random_state: scores[:, :2])
+        patch.setattr(module, "tsne", lambda scores, **_: scores[:, :2])
         yield
 
 

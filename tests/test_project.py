@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from cellglass import project as module
-from cellglass.neighbors import nearest_neighbors
-from cellglass.project import Maps, project, tsne, tsne_engine
+from cellglass.project import Maps, project
 
 
 def cells(n: int, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -22,7 +20,6 @@ SPACES = {
     "all-zero": np.zeros((30, 4), np.float32),
     "duplicates": np.repeat(cells(2), 15, axis=0),
     "all-alike-but-one": np.r_[np.ones((29, 4)), np.zeros((1, 4))],
-    "beyond-the-switch-of-engines": cells(module.SMALL + 1),
 }
 
 
@@ -43,21 +40,6 @@ def test_a_space_of_one_dimension_has_an_empty_second_axis():
     maps = project(SPACES["three-cells-one-gene"], random_state=0)
     assert not maps.pca[:, 1].any()
     np.testing.assert_allclose(maps.pca_variance_ratio, [1, 0])
-
-
-def test_both_engines_are_known_by_name():
-    assert tsne_engine(module.SMALL)[1] == "scikit-learn"
-    assert tsne_engine(module.SMALL + 1)[1] in ("scikit-learn", "scikit-learn-intelex")
-
-
-@pytest.mark.parametrize("n", [40, module.SMALL + 20], ids=["small", "large"])
-def test_groups_that_are_apart_stay_apart_and_the_same_seed_draws_the_same_map(n):
-    group = np.arange(n) % 4
-    X = cells(n) + 15 * np.eye(4, 5)[group]
-    layout = tsne(X, random_state=3)
-    near = nearest_neighbors(layout, 5)
-    assert (group[near] == group[:, None]).mean() > 0.99
-    np.testing.assert_array_equal(layout, tsne(X, random_state=3))
 
 
 def maps(seed: int) -> Maps:

@@ -16,6 +16,7 @@ import cellglass as cg
 from cellglass.cluster import leiden
 from cellglass.errors import TrainingInterrupted
 from cellglass.fit import fit_model
+from cellglass.matrices import Parts
 from cellglass.neighbors import nearest_neighbors
 from cellglass.settings import ModelSettings
 
@@ -438,14 +439,17 @@ def test_reconstructions_that_are_no_numbers_are_no_result(adata, monkeypatch):
     def ruined(network, rows, loss):
         return np.full(adata.shape, np.nan, np.float32)
 
-    compare, select = (import_module(f"cellglass.{name}") for name in ("compare", "select"))
+    def ruined_in_parts(network, rows, loss):
+        return Parts(rows.shape, lambda part: ruined(network, rows, loss)[part])
+
+    judging, select = (import_module(f"cellglass.{name}") for name in ("judging", "select"))
     monkeypatch.setattr("cellglass.encode.reconstruct", ruined)
     with pytest.raises(
         cg.TrainingError, match="no longer finite numbers, although the loss is"
     ):
         cg.tl.autoencoder(adata, **TINY)
     assert "ae" not in adata.uns
-    monkeypatch.setattr(compare, "reconstruct", ruined)
+    monkeypatch.setattr(judging, "predictions", ruined_in_parts)
     with pytest.raises(cg.TrainingError, match="The reconstructions of mse_3_seed0"):
         cg.compare(adata, n_latent=3, n_hidden=8, max_epochs=1, loss="mse")
     monkeypatch.setattr(select, "reconstruct", ruined)

@@ -213,7 +213,7 @@ def test_a_random_space_keeps_as_many_neighbours_as_said():
 def compare_quickly(data, **options):
     with pytest.MonkeyPatch.context() as patch:  # no score looks at t-SNE
         project = import_module("cellglass.project")
-        patch.setattr(project, "tsne", lambda scores, random_state: scores[:, :2])
+        patch.setattr(project, "tsne", lambda scores, **_: scores[:, :2])
         return cg.compare(data, n_hidden=8, **options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.neighbors import shared_neighbor_graph
+
+# Warnings are silenced, and igraph given its randomness, for the whole process.
+_one_at_a_time = threading.RLock()
 
 
 def kmeans(
@@ -40,7 +44,7 @@ def kmeans(
     model = KMeans(min(n_clusters, X.shape[0]), n_init=10, random_state=random_state)
     # Threads add their sums in the order in which they finish, so that the last bits of
     # the centres, and with them a cell on a border, would change from run to run.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _one_at_a_time, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct cells than k
         return by_size(model.fit_predict(X))
 
@@ -66,7 +70,7 @@ def leiden(neighbors: np.ndarray, *, resolution: float = 1.0, random_state: int)
 
     weights = sparse.triu(shared_neighbor_graph(neighbors), k=1).tocoo()
     graph = igraph.Graph(n=len(neighbors), edges=np.column_stack([weights.row, weights.col]))
-    with _igraph_seed(random_state):
+    with _one_at_a_time, _igraph_seed(random_state):
         found = graph.community_leiden(
             objective_function="modularity", weights=weights.data,
             resolution=resolution, n_iterations=10,

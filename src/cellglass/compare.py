@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from cellglass.batches import Rows, on_device
+from cellglass.batches import on_device
 from cellglass.callbacks import Callback
 from cellglass.checkpoint import Checkpoints, make_checkpoints
 from cellglass.checks import (
@@ -27,9 +27,7 @@ from cellglass.checks import (
     find_constant_genes,
 )
 from cellglass.cluster import leiden
-from cellglass.encode import encode, reconstruct, reconstruction_coordinates
-from cellglass.errors import TrainingError
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
     check_losses_suit,
@@ -42,18 +40,20 @@ from cellglass.fit import (
 )
 from cellglass.genes import collect_gene_ids
 from cellglass.given import as_anndata, as_tuple
+from cellglass.judging import Judged, Judging
 from cellglass.labels import labels_of
 from cellglass.losses import LOSSES
-from cellglass.metrics import fraction_zero, mean_at_zeros, squared_errors, total_variance
+from cellglass.metrics import fraction_zero, total_variance
 from cellglass.model import Model
 from cellglass.neighbors import nearest_neighbors
-from cellglass.pca import fit_pca
+from cellglass.pca import PCA, fit_pca
 from cellglass.preprocess import Preprocessor, holds_whole_numbers
-from cellglass.project import N_COMPONENTS, Maps, project
+from cellglass.project import N_COMPONENTS, Maps
 from cellglass.read import SOURCE_KEY
 from cellglass.settings import ModelSettings, TrainingSettings
 from cellglass.stages import Epochs, Progress, Stage, silent
 from cellglass.training_progress import Training
+from cellglass.workers import workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,27 +352,9 @@ def compare(
 
     n_runs = len(settings.of_runs())
     stage = Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
-    original_maps = project(X, random_state=random_state)
-    neighbors = nearest_neighbors(X)
-    k, k_from = _choose_n_clusters(settings, classes, X)
-    reference = Reference(
-        labels=None if classes is None else np.asarray(classes.codes),
-        n_clusters=k, neighbors=neighbors, random_state=random_state,
-    )  # fmt: skip
-    original = judge(X, reference, neighbors=neighbors)
-    spread = total_variance(X)
-    stage.advance()
     size_factors = preprocessor.size_factors(adata.X)
-    scale = None
-    if size_factors is not None and holds_whole_numbers(adata.X):
-        scale = CountScale(X, size_factors, ~is_validation)
-    baselines = []
-    for size in settings.n_latent:
-        baselines.append(_evaluate_pca(X, size, is_validation, reference, scale))
-        stage.advance()
     rows = on_device(X, size_factors)
     epochs = Epochs(progress, n_runs, max_epochs)
-    runs = []
     genes, gene_ids = tuple(adata.var_names), collect_gene_ids(adata)
     data_digest = digest(adata.X, genes, gene_ids)
     if kept is not None:
@@ -386,9 +368,31 @@ def compare(
         )  # fmt: skip
 
     with (
+        workers() as pool,
         nullcontext() if kept is None else kept.kept_on_failure(),
         last_good_kept(kept, make),
     ):
+        axes = pool.submit(fit_pca, X, N_COMPONENTS, random_state=random_state)
+        axes_of_training_cells = pool.submit(
+            fit_pca, X, max(settings.n_latent), random_state=random_state, cells=~is_validation
+        )
+        neighbors, pca = nearest_neighbors(X), axes.result()
+        k, k_from = _choose_n_clusters(settings, classes, X, pca)
+        reference = Reference(
+            labels=None if classes is None else np.asarray(classes.codes),
+            n_clusters=k, neighbors=neighbors, random_state=random_state,
+        )  # fmt: skip
+        scale = None
+        if size_factors is not None and holds_whole_numbers(adata.X):
+            scale = CountScale(X, size_factors, ~is_validation)
+        judging = Judging(pool, X, reference, scale)
+        maps_begun, original_begun = judging.begin_original(pca, neighbors)
+        baselines_begun = [
+            judging.begin_pca(size, axes_of_training_cells.result().first(size))
+            for size in settings.n_latent
+        ]
+        spread = total_variance(X)
+        judged: list[Judged] = []
         for group in settings.by_seed():
             trainings = train_seeds(
                 rows, is_validation, group, data=data_digest,
@@ -396,13 +400,15 @@ def compare(
             )  # fmt: skip
             for run, training in zip(group, trainings, strict=True):
                 epochs.finish_run(run.run)
-                runs.append(
-                    _evaluate_run(
-                        X, rows, run, training, reference, original_maps, spread,
-                        scale,
-                    )
-                )  # fmt: skip
-                stage.advance()
+                judged.append(judging.begin_run(run, training, rows))
+                stage.reach(sum(one.done for one in judged))
+        original_maps, original = maps_begun.result(), original_begun.result()
+        baselines = [baseline.result() for baseline in baselines_begun]
+        stage.reach(1 + len(baselines))
+        runs = []
+        for one in judged:
+            runs.append(one.result(original_maps, spread))
+            stage.reach(1 + len(baselines) + len(runs))
     return Comparison(
         settings=settings, preprocessor=preprocessor,
         data=data_digest, source=source, cell_names=tuple(adata.obs_names),
@@ -416,73 +422,16 @@ def compare(
     )  # fmt: skip
 
 
-def _evaluate_run(
-    X: np.ndarray | sparse.csr_matrix,
-    rows: Rows,
-    settings: ModelSettings,
-    training: Training,
-    reference: Reference,
-    original_maps: Maps,
-    spread: float,
-    scale: CountScale | None,
-) -> Evaluation:
-    Z = encode(training.network, rows)
-    loss = LOSSES[settings.loss]
-    X_hat = reconstruct(training.network, rows, loss)
-    errors = squared_errors(X, X_hat)
-    if not np.isfinite(errors.mse_all or 0.0):
-        raise TrainingError(
-            f"The reconstructions of {settings.run} are no longer finite numbers, although "
-            f"its loss is. Try a lower learning rate than {settings.learning_rate:g}.",
-            training,
-        )
-    coordinates = reconstruction_coordinates(training.network, rows, loss)
-    random_state = settings.random_state
-    return Evaluation(
-        settings=settings,
-        training=training,
-        errors=errors,
-        log_likelihoods=None if scale is None else scale.log_likelihoods(X_hat),
-        latent_vectors=Z,
-        latent=judge(Z, reference),
-        reconstruction=judge(coordinates, reference, find_clusters=False),
-        latent_maps=project(Z, random_state=random_state).aligned_to(original_maps),
-        reconstruction_maps=project(coordinates, random_state=random_state).aligned_to(
-            original_maps
-        ),
-        variance_kept=total_variance(X_hat) / spread if spread > 0 else None,
-        mean_at_zeros=mean_at_zeros(X, X_hat),
-    )
-
-
-def _evaluate_pca(
-    X: np.ndarray | sparse.csr_matrix,
-    n_components: int,
-    is_validation: np.ndarray,
-    reference: Reference,
-    scale: CountScale | None,
-) -> Baseline:
-    """PCA fitted to the training cells alone, applied to all."""
-    pca = fit_pca(X[~is_validation], n_components, random_state=reference.random_state)
-    scores = pca.transform(X)
-    X_hat = pca.inverse_transform(scores)
-    return Baseline(
-        n_components=n_components,
-        scores=scores.astype(np.float32),
-        errors=squared_errors(X, X_hat),
-        log_likelihoods=None if scale is None else scale.log_likelihoods(X_hat),
-        space=judge(scores, reference),
-    )
-
-
 def _choose_n_clusters(
-    settings: Settings, classes: pd.Categorical[str] | None, X: np.ndarray | sparse.csr_matrix
+    settings: Settings,
+    classes: pd.Categorical[str] | None,
+    X: np.ndarray | sparse.csr_matrix,
+    pca: PCA,
 ) -> tuple[int, str]:
     if settings.n_clusters is not None:
         return settings.n_clusters, "given"
     if classes is not None:
         return len(classes.categories), "labels"
-    pca = fit_pca(X, N_COMPONENTS, random_state=settings.random_state)
     neighbors = nearest_neighbors(pca.transform(X))
     clusters = leiden(neighbors, random_state=settings.random_state)
     return int(clusters.max()) + 1, "leiden"

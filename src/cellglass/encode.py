@@ -12,6 +12,7 @@ from jax import Array
 
 from cellglass.batches import Rows
 from cellglass.losses.base import Loss
+from cellglass.matrices import Parts
 from cellglass.network import AutoencoderNetwork
 
 CHUNK = 512
@@ -59,14 +60,25 @@ def reconstruct(network: AutoencoderNetwork, rows: Rows | np.ndarray, loss: Loss
     return _collect(partial(_reconstruct, loss=loss), network, rows, rows.shape[1])
 
 
+def predictions(network: AutoencoderNetwork, rows: Rows, loss: Loss) -> Parts:
+    """Reconstructions like :func:`reconstruct`'s, of which no more than asked for is made."""
+    program = partial(_reconstruct, loss=loss)
+    n_cells, n_genes = rows.shape
+
+    def compute(part: slice) -> np.ndarray:
+        return _collect(program, network, rows, n_genes, part)
+
+    return Parts((n_cells, n_genes), compute)
+
+
 def reconstruction_coordinates(
     network: AutoencoderNetwork, rows: Rows, loss: Loss
 ) -> np.ndarray:
     """Reconstructions in coordinates of the subspace that they lie in.
 
     Where the loss takes the last layer as it is, ŷ = hW + b, reconstructions span no more
-    dimensions than h has. With Wᵀ = QR, the distance of ŷ and ŷ' is that of hRᵀ and h'Rᵀ,
-    because Q keeps distances: whatever depends on distances alone, such as neighbours,
+    dimensions than h has. With WWᵀ = UΛUᵀ, the distance of ŷ and ŷ' is that of hUΛ^½ and
+    h'UΛ^½: whatever depends on distances alone, such as neighbours,
     silhouettes, principal components and t-SNE, comes out the same from n_hidden
     coordinates as from n_genes, at a fraction of the time. Otherwise they are given gene by
     gene.
@@ -80,8 +92,9 @@ def reconstruction_coordinates(
         return reconstruct(network, rows, loss)
     weight = np.asarray(network.decoder[-1].weight, np.float64)  # (n_hidden, n_genes)
     H = _collect(_last_hidden, network, rows, weight.shape[0])
-    R = np.linalg.qr(weight.T).R
-    return (H @ R.T).astype(np.float32)
+    values, vectors = np.linalg.eigh(weight @ weight.T)
+    values, vectors = values[-weight.shape[1] :], vectors[:, -weight.shape[1] :]
+    return (H @ (vectors * np.sqrt(np.maximum(values, 0)))).astype(np.float32)
 
 
 @jax.jit
@@ -114,19 +127,20 @@ def _collect(
     network: AutoencoderNetwork,
     rows: Rows | np.ndarray,
     width: int,
+    part: slice = slice(None),
 ) -> np.ndarray:
-    """Run a program over all cells, always CHUNK at a time, shape (n_cells, width).
+    """Run a program over a run of cells, always CHUNK at a time, shape (n_cells, width).
 
     Where there are fewer, the chunk is filled up: matrices of other shapes are multiplied
     in another order, which would show in the last bits, and compiled anew.
     """
-    n_cells = rows.shape[0]
-    out = np.empty((n_cells, width), np.float32)
-    for start in range(0, n_cells, CHUNK):
-        n = min(CHUNK, n_cells - start)
+    first, last, _ = part.indices(rows.shape[0])
+    out = np.empty((max(last - first, 0), width), np.float32)
+    for start in range(first, last, CHUNK):
+        n = min(CHUNK, last - start)
         if isinstance(rows, np.ndarray):
             x = jnp.asarray(np.pad(rows[start : start + n], ((0, CHUNK - n), (0, 0))))
         else:
-            x = _take(rows, jnp.minimum(jnp.arange(start, start + CHUNK), n_cells - 1))
-        out[start : start + n] = np.asarray(program(network, x))[:n]
+            x = _take(rows, jnp.asarray(np.minimum(np.arange(start, start + CHUNK), last - 1)))
+        out[start - first : start - first + n] = np.asarray(program(network, x))[:n]
     return out

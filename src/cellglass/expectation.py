@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import gammaln, xlogy
 
+from cellglass.matrices import Parts
+
 LEAST_SHARE = 0.01
 """No mean is taken below this share of the gene's rate over the training cells."""
 
@@ -74,7 +76,7 @@ class CountScale:
         everything = size_factors[is_train].sum()
         self.rates = np.maximum(self._totals, 1) / (everything if everything > 0 else 1)
 
-    def factors(self, X_hat: np.ndarray) -> np.ndarray:
+    def factors(self, X_hat: np.ndarray | Parts) -> np.ndarray:
         """Give the factor of every gene, shape (n_genes,); 0 where nothing was predicted.
 
         Parameters
@@ -90,7 +92,7 @@ class CountScale:
             self._totals, predicted, out=np.zeros_like(predicted), where=predicted > 0
         )
 
-    def log_likelihoods(self, X_hat: np.ndarray) -> np.ndarray:
+    def log_likelihoods(self, X_hat: np.ndarray | Parts) -> np.ndarray:
         """Log-likelihood of every cell's counts under a Poisson distribution, in nats.
 
         The mean is μ = size factor · factor of the gene · (exp(x̂) − 1). Of all means the true

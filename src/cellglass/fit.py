@@ -240,16 +240,23 @@ def first_network(rows: Rows, cells: np.ndarray, settings: ModelSettings) -> Aut
     """
     check_network_fits(rows.shape[1], settings)
     loss = LOSSES[settings.loss]
-    network = AutoencoderNetwork(
+    network = _draw_network(
         rows.shape[1], settings.n_latent, n_hidden=settings.n_hidden,
-        n_layers=settings.n_layers, heads=loss.heads,
-        gene_parameters=loss.gene_parameters, variational=settings.variational,
+        n_layers=settings.n_layers, heads=tuple(loss.heads),
+        gene_parameters=tuple(loss.gene_parameters), variational=settings.variational,
         key=keys_of(settings)[0],
     )  # fmt: skip
     if loss.start is start_at_zero:
         return network
     values = loss.start(gene_statistics(rows, cells))
     return network.starting_from({k: jnp.asarray(v, jnp.float32) for k, v in values.items()})
+
+
+# As one program: drawn array by array, the first weights take seconds to compile.
+_draw_network = jax.jit(
+    AutoencoderNetwork, static_argnums=(0, 1),
+    static_argnames=("n_hidden", "n_layers", "heads", "gene_parameters", "variational"),
+)  # fmt: skip
 
 
 def check_network_fits(n_genes: int, settings: ModelSettings) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,28 @@ from scipy import sparse
 
 # A temporary of this many values stays below 10 MB, whatever the matrix is.
 CHUNK_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A dense matrix of which runs of rows are computed whenever they are asked for.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns.
+    compute
+        Gives the rows of a slice.
+    """
+
+    shape: tuple[int, int]
+    compute: Callable[[slice], np.ndarray]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.compute(part)
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
 
 def row_chunks(X: Any) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from cellglass.matrices import Parts
+
+CHUNK = 1024
+"""Cells that are held in float64 at a time."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -137,7 +142,7 @@ def _mean(total: float, count: int) -> float | None:
 
 
 def squared_errors(
-    X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray, *, chunk: int = 1024
+    X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray | Parts, *, chunk: int = CHUNK
 ) -> SquaredErrors:
     """Sum the squared errors of a reconstruction by cell, in float64.
 
@@ -203,16 +208,23 @@ def fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
     return 1 - nonzero / (X.shape[0] * X.shape[1])
 
 
-def total_variance(X: np.ndarray | sparse.csr_matrix) -> float:
+def total_variance(X: np.ndarray | sparse.csr_matrix | Parts) -> float:
     """Sum of the variances of all genes of a matrix (n_cells, n_genes), in float64."""
-    if isinstance(X, np.ndarray):
-        return float(X.var(axis=0, dtype=np.float64).sum())
-    X = X.astype(np.float64)
-    mean = np.asarray(X.mean(axis=0))
-    return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
+    n_cells = X.shape[0]
+    if isinstance(X, sparse.csr_matrix):
+        X = X.astype(np.float64)
+        mean = np.asarray(X.mean(axis=0))
+        return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
+    first = X[:1].astype(np.float64)  # about it, not about 0: nothing cancels
+    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for start in range(0, n_cells, CHUNK):
+        away = X[start : start + CHUNK] - first
+        total += away.sum(axis=0)
+        squares += np.square(away, out=away).sum(axis=0)
+    return float(np.maximum(squares - np.square(total) / n_cells, 0).sum() / n_cells)
 
 
-def mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray) -> float | None:
+def mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray | Parts) -> float | None:
     """Mean of what is predicted where the original is zero; None if it is nowhere.
 
     Parameters
@@ -222,21 +234,20 @@ def mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray) -> float
     X_hat
         Their reconstruction, same shape, dense.
     """
-    if isinstance(X, np.ndarray):
-        n_zero = X.size - np.count_nonzero(X)
-        total = np.sum(X_hat, where=X == 0, dtype=np.float64)
-    else:
-        n_zero = X.shape[0] * X.shape[1] - X.nnz
-        expressed = X.astype(bool).multiply(X_hat).sum(dtype=np.float64)
-        total = X_hat.sum(dtype=np.float64) - expressed
-    return float(total / n_zero) if n_zero else None
+    n_zero, total = 0, 0.0
+    for start in range(0, X.shape[0], CHUNK):
+        part = slice(start, start + CHUNK)
+        zero = (X[part] if isinstance(X, np.ndarray) else X[part].toarray()) == 0
+        n_zero += int(np.count_nonzero(zero))
+        total += float(np.sum(X_hat[part], where=zero, dtype=np.float64))
+    return total / n_zero if n_zero else None
 
 
 def silhouettes(
     X: np.ndarray | sparse.csr_matrix,
     partitions: Sequence[np.ndarray],
     *,
-    chunk: int = 1024,
+    chunk: int = 256,
 ) -> list[float | None]:
     """Mean silhouette (Rousseeuw 1987) of several partitions of the same cells.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
 
@@ -10,9 +12,23 @@ N_NEIGHBORS = 15
 """Neighbours of a cell in graphs and neighbourhood scores: scanpy's default."""
 
 
-def nearest_neighbors(
-    X: np.ndarray | sparse.csr_matrix, n_neighbors: int = N_NEIGHBORS
-) -> np.ndarray:
+class Neighbors(NamedTuple):
+    """The nearest other cells of every cell, nearest first.
+
+    Attributes
+    ----------
+    indices
+        Row numbers, shape (n_cells, n_neighbors). A cell is never its own neighbour, also
+        among duplicates.
+    distances
+        Euclidean, same shape.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+
+
+def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neighbors:
     """Find the nearest other cells by Euclidean distance.
 
     Parameters
@@ -24,15 +40,21 @@ def nearest_neighbors(
 
     Returns
     -------
-    numpy.ndarray
-        Row numbers, nearest first, shape (n_cells, min(n_neighbors, n_cells − 1)). A cell
-        is never its own neighbour, also among duplicates.
+    Neighbors
     """
     from sklearn.neighbors import NearestNeighbors
 
     n_neighbors = min(n_neighbors, X.shape[0] - 1)
     finder = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(X)
-    return finder.kneighbors(return_distance=False)
+    distances, indices = finder.kneighbors()
+    return Neighbors(indices, distances)
+
+
+def nearest_neighbors(
+    X: np.ndarray | sparse.csr_matrix, n_neighbors: int = N_NEIGHBORS
+) -> np.ndarray:
+    """Give what :func:`find_neighbors` finds without the distances."""
+    return find_neighbors(X, n_neighbors).indices
 
 
 def neighbors_preserved(before: np.ndarray, after: np.ndarray) -> float:

@@ -274,7 +274,8 @@ def _map_of(
 ) -> tuple[np.ndarray, tuple[str, str]]:
     """Bring a representation to two dimensions, centred, and name them."""
     from cellglass.pca import fit_pca
-    from cellglass.project import N_COMPONENTS, tsne
+    from cellglass.project import N_COMPONENTS
+    from cellglass.tsne import tsne
 
     if X.shape[1] == 2:
         return np.asarray(X, np.float64), (f"{name} 1", f"{name} 2")

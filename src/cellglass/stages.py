@@ -19,8 +19,13 @@ class Stage:
 
     def advance(self) -> None:
         """Tell that one more part of the stage is done."""
-        self._done += 1
-        self._progress(self._name, self._done, self._total)
+        self.reach(self._done + 1)
+
+    def reach(self, done: int) -> None:
+        """Tell that so many parts of the stage are done, each that is news."""
+        while self._done < done:
+            self._done += 1
+            self._progress(self._name, self._done, self._total)
 
 
 class Epochs:

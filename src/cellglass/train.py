@@ -155,7 +155,8 @@ def train_side_by_side(
             if interrupted():
                 raise _interruption(level)
     for one in under_way:
-        one.check_converged(_untrained_loss(one.start.network, rows, cells[0], loss), loss)
+        untrained = _untrained_loss(one.start.network, rows, cells[0][:1024], loss=loss)
+        one.check_converged(float(untrained), loss)
     return [one.progress.training(settings) for one in under_way]
 
 
@@ -230,15 +231,19 @@ def _is_true(answer: object) -> bool:
     return answer is True or (getattr(answer, "dtype", None) == np.bool_ and bool(answer))
 
 
-def _untrained_loss(network: AutoencoderNetwork, rows: Rows, cells: Array, loss: Loss) -> float:
-    """Size of the loss over the first of some cells, of an output of 0 or as it began.
+@partial(jax.jit, static_argnames="loss")
+def _untrained_loss(
+    network: AutoencoderNetwork, rows: Rows, cells: Array, *, loss: Loss
+) -> Array:
+    """Size of the loss over some cells, of an output of 0 or as it began.
 
     The larger of the two: either may happen to be good.
     """
-    batch = rows.batch(cells[:1024])
+    batch = rows.batch(cells)
     first = network(batch.x)
     zeros = jax.tree.map(jnp.zeros_like, first)
-    return max(abs(float(ratio(*loss.terms(batch, output)))) for output in (zeros, first))
+    losses = [jnp.abs(ratio(*loss.terms(batch, output))) for output in (zeros, first)]
+    return jnp.maximum(*losses)
 
 
 def _interruption(level: Sequence[_UnderWay]) -> TrainingInterrupted:

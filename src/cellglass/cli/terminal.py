@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cellglass.cli.compiled import keep_compiled_programs
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def load(*modules: str) -> None:
     """Import what takes long, after which Ctrl-C does what it does in any Python program."""
     for module in modules:
         import_module(module)
+    keep_compiled_programs()
     if signal.getsignal(signal.SIGINT) is quit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

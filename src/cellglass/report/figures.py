@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -517,16 +518,17 @@ class Page:
 
     def finish(self, name: str, caption: str) -> Drawing:
         """Keep the figure as PNG and SVG."""
-        png, svg = io.BytesIO(), io.BytesIO()
+        svg, small = io.BytesIO(), io.BytesIO()
+        canvas = FigureCanvasAgg(self.figure)
         with warnings.catch_warnings():
             # The font may lack a character of a label; the page's own legend shows it.
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            self.figure.savefig(png, format="png")
+            canvas.draw()
+        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         # A palette of 256 colours is enough for points and text, at a third of the size.
-        image = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-        small = io.BytesIO()
-        image.save(small, format="png", optimize=True)
+        image = pixels.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        image.save(small, format="png")
         width, height = image.size
         panel = width // self._n_panels
         top, bottom = round(HEAD * DPI), height - round(self._legend_height * DPI)

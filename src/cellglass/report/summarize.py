@@ -19,9 +19,10 @@ from cellglass.losses import LOSSES, Loss
 from cellglass.metrics import mean_squared_errors
 from cellglass.neighbors import N_NEIGHBORS
 from cellglass.outputs import csv_text
-from cellglass.project import Maps, tsne_engine
+from cellglass.project import Maps
 from cellglass.report.conclusions import conclude
 from cellglass.report.groups import flatten, group_runs, highest_by_chance
+from cellglass.tsne import tsne_engine
 from cellglass.uncertainty import N_PERMUTATIONS, neighbors_by_chance
 
 if TYPE_CHECKING:
@@ -83,10 +84,9 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
     summary["groups"] = group_runs(summary["runs"], clusters)
     summary["chance"] = _chance(summary)
     summary["conclusions"] = conclude(summary)
-    _, engine = tsne_engine(len(comparison.cell_names))
     summary["environment"] = {
         **environment(comparison.settings.random_state),
-        "tsne": f"{engine} {version(engine)}",
+        "tsne": tsne_engine(len(comparison.cell_names)),
     }
     return summary
 

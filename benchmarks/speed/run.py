@@ -1,0 +1,297 @@
+"""Times cellglass beside what people use instead, and prints the table.
+
+Every peer is a script of its own in an environment of its own, and every measurement is a
+process of its own. A round runs all of them once; ratios are taken within a round, so that
+what slows the whole machine down cancels, and their median is what is told.
+
+    make bench                                # all of it, about half an hour on two cores
+    .venv/bin/python benchmarks/speed/run.py --rounds 1 --only job
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BENCH = ROOT / ".bench"
+PEERS = HERE / "peers"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+OURS = Path(sys.executable)
+KERAS = BENCH / "keras" / "bin" / "python"
+SCVI = BENCH / "scvi" / "bin" / "python"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One process that ran to its end."""
+
+    wall: float  # seconds
+    peak: float  # bytes, of the process itself
+    answer: dict[str, Any]  # the JSON on its last line; empty if there is none
+
+
+def run(command: Sequence[str | Path], **environment: str) -> Finished:
+    """Run a process, and look at its time, its memory and its last line."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+    )  # fmt: skip
+    # What is printed is little, so the pipes cannot fill up while nobody reads them.
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    out, err = process.stdout.read(), process.stderr.read()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{err[-3000:]}")
+    last = out.strip().rpartition("\n")[2]
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return Finished(wall, usage.ru_maxrss * unit, json.loads(last) if last[:1] == "{" else {})
+
+
+# --- data -------------------------------------------------------------------------------
+
+
+def data(n_cells: int, n_genes: int) -> Path:
+    """Simulate counts of known groups once; give the folder they are in.
+
+    ``log.npy`` and ``counts.npy`` are float32, cells × genes; ``labels.txt`` goes with both.
+    """
+    folder = BENCH / "data" / f"{n_cells}x{n_genes}"
+    if (folder / "done").exists():
+        return folder
+    import cellglass as cg
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    adata = cg.simulate(n_cells=n_cells, n_genes=n_genes, random_state=0)
+    counts = adata.layers["counts"]
+    counts = counts.toarray() if hasattr(counts, "toarray") else np.asarray(counts)
+    np.save(folder / "counts.npy", counts.astype(np.float32))
+    values = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
+    np.save(folder / "log.npy", values.astype(np.float32))
+    (folder / "labels.txt").write_text("\n".join(map(str, adata.obs["label"])) + "\n")
+    (folder / "done").touch()
+    return folder
+
+
+# --- measurements -----------------------------------------------------------------------
+
+Measured = dict[str, list[Finished]]
+
+
+def in_rounds(jobs: dict[str, Callable[[], Finished]], rounds: int) -> Measured:
+    """Run all jobs in turn, round after round."""
+    found: Measured = {name: [] for name in jobs}
+    for i in range(rounds):
+        for name, job in jobs.items():
+            found[name].append(job())
+            last = found[name][-1]
+            sys.stderr.write(f"round {i + 1}: {name}: {last.wall:.1f} s\n")
+    return found
+
+
+def whole_job(rounds: int) -> Measured:
+    """Do the assignment on 5000 × 1000, from a cold process to figures on disk."""
+    given = data(5000, 1000)
+    out = BENCH / "out"
+    cache = BENCH / "compiled"
+
+    def ours(*, forget: bool) -> Finished:
+        if forget:
+            shutil.rmtree(cache, ignore_errors=True)
+        return run(
+            [OURS, "-m", "cellglass", "compare", given / "log.npy",
+             "--labels", given / "labels.txt", "-o", out / "cellglass", "--overwrite", "-q"],
+            CELLGLASS_CACHE=str(cache),
+        )  # fmt: skip
+
+    notebook = [KERAS, PEERS / "keras_notebook.py", given / "log.npy", given / "labels.txt"]
+    return in_rounds(
+        {
+            "cellglass, first time": lambda: ours(forget=True),
+            "cellglass": lambda: ours(forget=False),
+            "Keras notebook": lambda: run([*notebook, out / "keras"]),
+        },
+        rounds,
+    )
+
+
+def epochs(n_cells: int, n_genes: int, n_epochs: int, rounds: int) -> Measured:
+    """Epochs of one size by everyone."""
+    given = data(n_cells, n_genes)
+    log, counts, n = given / "log.npy", given / "counts.npy", str(n_epochs)
+
+    def ours(loss: str, matrix: Path) -> Callable[[], Finished]:
+        return lambda: run([OURS, PEERS / "cellglass_epochs.py", matrix, n, loss])
+
+    bound = [OURS, PEERS / "lower_bound.py", str(n_cells), str(n_genes), n]
+    return in_rounds(
+        {
+            "lower bound": lambda: run(bound),
+            "cellglass mse": ours("mse", log),
+            "cellglass nb": ours("nb", counts),
+            "cellglass zinb": ours("zinb", counts),
+            "PyTorch loop": lambda: run([SCVI, PEERS / "torch_epochs.py", log, n]),
+            "PyTorch loop, tuned": lambda: run(
+                [SCVI, PEERS / "torch_epochs.py", log, n, "tuned"]
+            ),
+            "Keras": lambda: run([KERAS, PEERS / "keras_epochs.py", log, n]),
+            "scVI": lambda: run([SCVI, PEERS / "scvi_epochs.py", counts, n]),
+        },
+        rounds,
+    )
+
+
+def start_up(rounds: int) -> Measured:
+    """Start, which a user waits for before anything is done."""
+    return in_rounds(
+        {
+            "python": lambda: run([OURS, "-c", "pass"]),
+            "import cellglass": lambda: run([OURS, "-c", "import cellglass"]),
+            "cellglass --help": lambda: run([OURS, "-m", "cellglass", "--help"]),
+        },
+        rounds,
+    )
+
+
+# --- tables -----------------------------------------------------------------------------
+
+
+def times_as_long(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median over the rounds of how many times as long the other took."""
+    return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Median and range."""
+    low, mid, high = min(values), statistics.median(values), max(values)
+    return f"{mid:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def job_table(found: Measured) -> str:
+    """Tell the whole job."""
+    walls = {name: [one.wall for one in all_of] for name, all_of in found.items()}
+    notebook = walls["Keras notebook"]
+    rows = [
+        [
+            name, spread(wall, 1), f"{times_as_long(wall, notebook):.1f}",
+            f"{max(one.peak for one in found[name]) / 2**20:.0f}",
+        ]
+        for name, wall in walls.items()
+    ]  # fmt: skip
+    head = ["whole job", "seconds", "Keras notebook takes × as long", "peak MiB"]
+    return table(head, rows)
+
+
+def epoch_table(title: str, found: Measured) -> str:
+    """Tell the epochs of one size."""
+    times = {name: [one.answer["seconds"]["epoch"] for one in f] for name, f in found.items()}
+    mse, bound = times["cellglass mse"], times["lower bound"]
+    rows = [
+        [
+            name, spread(seconds, 3), f"{times_as_long(bound, seconds):.2f}",
+            f"{times_as_long(mse, seconds):.2f}",
+        ]
+        for name, seconds in times.items()
+    ]  # fmt: skip
+    return table([title, "seconds an epoch", "× lower bound", "× cellglass mse"], rows)
+
+
+def start_table(found: Measured) -> str:
+    """Tell what starting takes."""
+    rows = [[name, spread([one.wall for one in all_of], 2)] for name, all_of in found.items()]
+    return table(["start", "seconds"], rows)
+
+
+def versions(measured: Sequence[Measured]) -> str:
+    """One line with all versions that were told."""
+    found: dict[str, str] = {}
+    for one in measured:
+        for all_of in one.values():
+            found |= all_of[0].answer.get("versions", {})
+    return ", ".join(f"{name} {number}" for name, number in sorted(found.items()))
+
+
+def hardware() -> str:
+    """Put the machine into words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        named = [line for line in info.read_text().splitlines() if "model name" in line]
+        name = named[0].partition(":")[2].strip() if named else name
+    return f"{os.cpu_count()} cores of {name}, {platform.system()}"
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--only", nargs="+", choices=("start", "job", "small", "large"),
+        default=("start", "job", "small", "large"),
+    )  # fmt: skip
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    chosen = parser.parse_args()
+    parts: dict[str, tuple[Callable[[], Measured], Callable[[Measured], str]]] = {
+        "start": (lambda: start_up(chosen.rounds), start_table),
+        "job": (lambda: whole_job(chosen.rounds), job_table),
+        "small": (
+            lambda: epochs(5000, 1000, 12, chosen.rounds),
+            lambda found: epoch_table("5000 × 1000", found),
+        ),
+        "large": (
+            lambda: epochs(50_000, 2000, 4, chosen.rounds),
+            lambda found: epoch_table("50,000 × 2000", found),
+        ),
+    }
+    measured, tables = [], []
+    for name, (measure, tell) in parts.items():
+        if name in chosen.only:
+            measured.append(measure())
+            tables.append(tell(measured[-1]))
+    text = "\n\n".join(
+        [
+            f"{hardware()}; {time.strftime('%Y-%m-%d')}; medians (range), rounds: "
+            f"{chosen.rounds}. {versions(measured)}.",
+            *tables,
+        ]
+    )
+    print(text)
+    if chosen.write:
+        put(text)
+
+
+def put(text: str) -> None:
+    """Replace what stands between the marks on the page."""
+    begin, end = "<!-- speed: begin -->", "<!-- speed: end -->"
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

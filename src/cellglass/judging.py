@@ -1,0 +1,191 @@
+"""Judges what was trained on other threads, while the next network is trained."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from cellglass.batches import Rows
+from cellglass.encode import encode, predictions, reconstruction_coordinates
+from cellglass.errors import TrainingError
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.expectation import CountScale
+from cellglass.losses import LOSSES
+from cellglass.matrices import Parts
+from cellglass.metrics import SquaredErrors, mean_at_zeros, squared_errors, total_variance
+from cellglass.neighbors import N_NEIGHBORS, Neighbors, find_neighbors
+from cellglass.pca import PCA
+from cellglass.project import N_COMPONENTS, Maps, project
+from cellglass.settings import ModelSettings
+from cellglass.training_progress import Training
+from cellglass.tsne import n_tsne_neighbors
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How well predictions fit, whichever model they are from.
+
+    Attributes
+    ----------
+    errors, log_likelihoods, mean_at_zeros
+        As in :class:`cellglass.evaluate.Evaluation`.
+    variance
+        Total variance of the predictions.
+    """
+
+    errors: SquaredErrors
+    log_likelihoods: np.ndarray | None
+    variance: float
+    mean_at_zeros: float | None
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What everything is judged by, and who does it.
+
+    Attributes
+    ----------
+    pool
+        Threads, :func:`cellglass.workers.workers`.
+    X
+        Preprocessed values, shape (n_cells, n_genes).
+    reference
+        Of the same cells.
+    scale
+        Of raw counts; None where the matrix does not hold any.
+    """
+
+    pool: Executor
+    X: np.ndarray | sparse.csr_matrix
+    reference: Reference
+    scale: CountScale | None
+
+    def begin_original(
+        self, pca: PCA, neighbors: np.ndarray
+    ) -> tuple[Future[Maps], Future[Space]]:
+        """Begin with the cells themselves, from what is known of them already.
+
+        Parameters
+        ----------
+        pca
+            The first principal axes, as many as t-SNE looks at.
+        neighbors
+            Shape (n_cells, n_neighbors).
+        """
+        seed = self.reference.random_state
+        return (
+            self.pool.submit(project, self.X, random_state=seed, pca=pca),
+            self.pool.submit(judge, self.X, self.reference, neighbors=neighbors),
+        )
+
+    def begin_pca(self, n_components: int, pca: PCA) -> Future[Baseline]:
+        """Begin with a baseline: axes fitted to the training cells, applied to all."""
+        return self.pool.submit(self._baseline, n_components, pca)
+
+    def begin_run(self, settings: ModelSettings, training: Training, rows: Rows) -> Judged:
+        """Begin with a trained network."""
+        loss = LOSSES[settings.loss]
+        Z = encode(training.network, rows)
+        coordinates = reconstruction_coordinates(training.network, rows, loss)
+        return Judged(
+            settings, training, Z,
+            self.pool.submit(self._predicted, predictions(training.network, rows, loss)),
+            self.pool.submit(self._latent, Z),
+            self.pool.submit(self._reconstruction, coordinates),
+        )  # fmt: skip
+
+    def _predicted(self, X_hat: Parts) -> Predicted:
+        return Predicted(
+            squared_errors(self.X, X_hat),
+            None if self.scale is None else self.scale.log_likelihoods(X_hat),
+            total_variance(X_hat),
+            mean_at_zeros(self.X, X_hat),
+        )
+
+    def _baseline(self, n_components: int, pca: PCA) -> Baseline:
+        scores = pca.transform(self.X)
+        X_hat = Parts(self.X.shape, lambda part: pca.inverse_transform(scores[part]))
+        return Baseline(
+            n_components=n_components,
+            scores=scores.astype(np.float32),
+            errors=squared_errors(self.X, X_hat),
+            log_likelihoods=None if self.scale is None else self.scale.log_likelihoods(X_hat),
+            space=judge(scores, self.reference),
+        )
+
+    def _latent(self, Z: np.ndarray) -> tuple[Space, Maps]:
+        seed = self.reference.random_state
+        if Z.shape[1] > N_COMPONENTS:
+            return judge(Z, self.reference), project(Z, random_state=seed)
+        # t-SNE sees all principal components, which keep every distance.
+        near = find_neighbors(Z, max(n_tsne_neighbors(len(Z)), min(N_NEIGHBORS, len(Z) - 1)))
+        for_tsne = Neighbors(*(part[:, : n_tsne_neighbors(len(Z))] for part in near))
+        return (
+            judge(Z, self.reference, neighbors=near.indices[:, :N_NEIGHBORS]),
+            project(Z, random_state=seed, neighbors=for_tsne),
+        )
+
+    def _reconstruction(self, coordinates: np.ndarray) -> tuple[Space, Maps]:
+        return (
+            judge(coordinates, self.reference, find_clusters=False),
+            project(coordinates, random_state=self.reference.random_state),
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trained network that is being judged."""
+
+    settings: ModelSettings
+    training: Training
+    latent_vectors: np.ndarray
+    predicted: Future[Predicted]
+    latent: Future[tuple[Space, Maps]]
+    reconstruction: Future[tuple[Space, Maps]]
+
+    @property
+    def done(self) -> bool:
+        """Whether it is; raises what made a part of it fail."""
+        parts: tuple[Future[object], ...] = (self.predicted, self.latent, self.reconstruction)  # type: ignore[assignment]
+        finished = [part for part in parts if part.done()]
+        for part in finished:
+            part.result()
+        return len(finished) == len(parts)
+
+    def result(self, original: Maps, spread: float) -> Evaluation:
+        """Wait for all of it.
+
+        Parameters
+        ----------
+        original
+            Maps of the cells themselves, as which the others are turned to lie.
+        spread
+            Total variance of the cells.
+
+        Raises
+        ------
+        TrainingError
+            If the reconstructions are not finite.
+        """
+        predicted = self.predicted.result()
+        if not np.isfinite(predicted.errors.mse_all or 0.0):
+            raise TrainingError(
+                f"The reconstructions of {self.settings.run} are no longer finite numbers, "
+                "although its loss is. Try a lower learning rate than "
+                f"{self.settings.learning_rate:g}.",
+                self.training,
+            )
+        latent, latent_maps = self.latent.result()
+        reconstruction, reconstruction_maps = self.reconstruction.result()
+        return Evaluation(
+            settings=self.settings, training=self.training, errors=predicted.errors,
+            log_likelihoods=predicted.log_likelihoods, latent_vectors=self.latent_vectors,
+            latent=latent, reconstruction=reconstruction,
+            latent_maps=latent_maps.aligned_to(original),
+            reconstruction_maps=reconstruction_maps.aligned_to(original),
+            variance_kept=predicted.variance / spread if spread > 0 else None,
+            mean_at_zeros=predicted.mean_at_zeros,
+        )  # fmt: skip

@@ -1,0 +1,144 @@
+"""t-SNE: a layout of cells in which near ones stay near."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy import sparse
+
+from cellglass.neighbors import Neighbors, find_neighbors
+
+PERPLEXITY = 30.0
+EXACT_CELLS = 10_000
+"""Up to this many cells the gradient is exact; beyond, a Barnes-Hut tree approximates it."""
+
+
+def n_tsne_neighbors(n_cells: int) -> int:
+    """Give how many neighbours of a cell t-SNE looks at: three times the perplexity."""
+    return min(n_cells - 1, int(3 * perplexity_of(n_cells) + 1))
+
+
+def perplexity_of(n_cells: int) -> float:
+    """Give the perplexity: 30, or less where there are too few cells for it."""
+    return min(PERPLEXITY, (n_cells - 1) / 3)
+
+
+def tsne(
+    scores: np.ndarray, *, random_state: int, neighbors: Neighbors | None = None
+) -> np.ndarray:
+    """t-SNE (van der Maaten & Hinton 2008) from a start by PCA (Kobak & Berens 2019).
+
+    Up to 10,000 cells by the exact gradient (:mod:`cellglass.exact_tsne`): its
+    Kullback–Leibler divergence is that of scikit-learn's default, or lower. Beyond, by
+    Barnes-Hut (van der Maaten 2014).
+
+    Parameters
+    ----------
+    scores
+        Principal components of the cells, shape (n_cells, n_components ≥ 2).
+    random_state
+        Seed of the Barnes-Hut engine; the exact gradient draws nothing.
+    neighbors
+        The :func:`n_tsne_neighbors` nearest neighbours by these scores, where known.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_cells, 2), centred, float64.
+    """
+    n_cells = len(scores)
+    if np.ptp(scores, axis=0).max() == 0:
+        return np.zeros((n_cells, 2))  # all cells are alike: there is nothing to lay out
+    start = 1e-4 * scores[:, :2] / scores[:, 0].std()
+    if n_cells <= EXACT_CELLS:
+        from cellglass.exact_tsne import descend
+
+        if neighbors is None:
+            neighbors = find_neighbors(scores, n_tsne_neighbors(n_cells))
+        layout = descend(affinities(neighbors, perplexity_of(n_cells)), start)
+    else:
+        engine = _barnes_hut()
+        model = engine(
+            perplexity=perplexity_of(n_cells), angle=0.3, init=start, random_state=random_state
+        )
+        layout = model.fit_transform(scores)
+    layout = np.asarray(layout, np.float64)
+    return layout - layout.mean(axis=0)
+
+
+def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
+    """Joint probabilities of neighbouring cells (van der Maaten & Hinton 2008, section 2).
+
+    The conditional probabilities of a cell's neighbours are Gaussian in their distance, with
+    a variance by which their entropy is that of as many equally likely ones as the
+    perplexity says; the joint ones are the mean of both directions.
+
+    Parameters
+    ----------
+    neighbors
+        Of every cell, as many as the perplexity times three.
+    perplexity
+        At least 1 and below the number of neighbours.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Symmetric, of sum 1, shape (n_cells, n_cells).
+    """
+    squared = np.square(neighbors.distances.astype(np.float64))  # (n_cells, n_neighbors)
+    n_cells, n_neighbors = squared.shape
+    squared -= squared[:, :1]  # as good for the probabilities, and no exponent underflows
+    target = np.log(min(perplexity, n_neighbors))
+    scale = squared.mean(axis=1, keepdims=True)
+    scale[scale == 0] = 1.0
+    low, high = np.full((n_cells, 1), -20.0), np.full((n_cells, 1), 20.0)
+    log_beta = np.zeros((n_cells, 1))  # of 1 / (2 · variance), in units of 1 / scale
+    conditional = np.empty_like(squared)
+    for _ in range(60):
+        beta = np.exp(log_beta) / scale
+        np.exp(-beta * squared, out=conditional)
+        total = conditional.sum(axis=1, keepdims=True)
+        mean = (conditional * squared).sum(axis=1, keepdims=True) / total
+        surplus = np.log(total) + beta * mean - target  # entropy beyond what is wanted
+        if np.abs(surplus).max() < 1e-6:
+            break
+        low = np.where(surplus > 0, log_beta, low)
+        high = np.where(surplus > 0, high, log_beta)
+        spread = (conditional * np.square(squared - mean)).sum(axis=1, keepdims=True) / total
+        slope = np.square(beta) * spread  # −d entropy / d log β
+        newton = log_beta + surplus / np.maximum(slope, 1e-12)
+        log_beta = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
+    conditional /= total
+    starts = np.arange(0, squared.size + 1, n_neighbors)
+    one_way = sparse.csr_matrix(
+        (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
+    )
+    return ((one_way + one_way.T) / (2 * n_cells)).tocsr()
+
+
+def tsne_engine(n_cells: int) -> str:
+    """Name the implementation of t-SNE that so many cells get, and its version."""
+    from importlib.metadata import version
+
+    if n_cells <= EXACT_CELLS:
+        return f"exact gradient, cellglass {version('cellglass')}"
+    name = "scikit-learn-intelex" if _has_intelex() else "scikit-learn"
+    return f"Barnes-Hut, {name} {version(name)}"
+
+
+def _barnes_hut() -> type:
+    """scikit-learn-intelex exists for x86-64 alone, and is several times faster there."""
+    if _has_intelex():
+        from sklearnex.manifold import TSNE
+    else:
+        from sklearn.manifold import TSNE
+    engine: type = TSNE
+    return engine
+
+
+@cache
+def _has_intelex() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("sklearnex") is not None
