@@ -14,6 +14,7 @@ from cellglass import evaluate
 from cellglass.compare import compare
 from cellglass.evaluate import Reference, judge
 from cellglass.neighbors import nearest_neighbors
+from cellglass.pca import fit_pca
 
 GROUPS = np.arange(90) % 3
 LABELS = np.r_[2, 0, 1, 2, 0, 1, GROUPS[6:]]  # some are wrong, so not what is found
@@ -92,6 +93,21 @@ def test_silhouettes_of_many_cells_come_from_a_sample_drawn_by_the_seed(monkeypa
 
 
 # --- odd matrices, through a whole comparison, maps included -------------------------
+
+
+def test_many_cells_are_judged_by_their_first_principal_components(monkeypatch):
+    monkeypatch.setattr(evaluate, "JUDGED_IN_FULL", 89)
+    monkeypatch.setattr(evaluate, "N_COMPONENTS", 2)
+    X = blobs()
+    scores = fit_pca(X, 2, random_state=0).transform(X)
+    np.testing.assert_allclose(evaluate.judged_space(X), scores)
+    np.testing.assert_allclose(
+        evaluate.judged_space(X, fit_pca(X, 3, random_state=0)), scores, atol=1e-6
+    )
+    found, expected = judge(X, yardstick(X)), judge(scores, yardstick(X))
+    assert found.label_silhouette == pytest.approx(expected.label_silhouette)
+    assert found.neighbors_preserved == expected.neighbors_preserved
+    assert evaluate.judged_space(X[:89]).shape == (89, 4)  # no more cells than that
 
 
 def fractions(shape, seed=0) -> np.ndarray:

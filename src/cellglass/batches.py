@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -179,6 +180,7 @@ def on_device(
     size_factors: np.ndarray | None = None,
     *,
     dense_budget_bytes: int = DENSE_BUDGET_BYTES,
+    may_share: bool = False,
 ) -> Rows:
     """Put a matrix on the device in the form that trains fastest within the budget.
 
@@ -192,9 +194,15 @@ def on_device(
     dense_budget_bytes
         A CSR matrix whose dense form is larger stays sparse. Training and encoding give
         the same numbers either way.
+    may_share
+        Whether the memory of a dense matrix may be used as it is, where the device is the
+        CPU and :func:`cellglass.matrices.aligned_empty` made it: for whoever sees to it
+        that the matrix stays as it is.
     """
     known = None if size_factors is None else jnp.asarray(size_factors, jnp.float32)
     if isinstance(X, np.ndarray):
+        if may_share and X.dtype == np.float32:
+            return DenseRows(jax.device_put(X, may_alias=True), known)
         return DenseRows(jnp.asarray(X, jnp.float32), known)
     if X.shape[0] * X.shape[1] * 4 <= dense_budget_bytes:
         return DenseRows(jnp.asarray(X.toarray(), jnp.float32), known)

@@ -27,7 +27,7 @@ from cellglass.checks import (
     find_constant_genes,
 )
 from cellglass.cluster import leiden
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judged_space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
     check_losses_suit,
@@ -352,8 +352,14 @@ def compare(
 
     n_runs = len(settings.of_runs())
     stage = Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
+    pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
+    pca_of_training_cells = fit_pca(
+        X, max(settings.n_latent), random_state=random_state, cells=~is_validation
+    )
+    neighbors = nearest_neighbors(judged_space(X, pca))
+    k, k_from = _choose_n_clusters(settings, classes, X, pca)
     size_factors = preprocessor.size_factors(adata.X)
-    rows = on_device(X, size_factors)
+    rows = on_device(X, size_factors, may_share=True)  # nobody writes to X
     epochs = Epochs(progress, n_runs, max_epochs)
     genes, gene_ids = tuple(adata.var_names), collect_gene_ids(adata)
     data_digest = digest(adata.X, genes, gene_ids)
@@ -372,12 +378,6 @@ def compare(
         nullcontext() if kept is None else kept.kept_on_failure(),
         last_good_kept(kept, make),
     ):
-        axes = pool.submit(fit_pca, X, N_COMPONENTS, random_state=random_state)
-        axes_of_training_cells = pool.submit(
-            fit_pca, X, max(settings.n_latent), random_state=random_state, cells=~is_validation
-        )
-        neighbors, pca = nearest_neighbors(X), axes.result()
-        k, k_from = _choose_n_clusters(settings, classes, X, pca)
         reference = Reference(
             labels=None if classes is None else np.asarray(classes.codes),
             n_clusters=k, neighbors=neighbors, random_state=random_state,
@@ -388,7 +388,7 @@ def compare(
         judging = Judging(pool, X, reference, scale)
         maps_begun, original_begun = judging.begin_original(pca, neighbors)
         baselines_begun = [
-            judging.begin_pca(size, axes_of_training_cells.result().first(size))
+            judging.begin_pca(size, pca_of_training_cells.first(size))
             for size in settings.n_latent
         ]
         spread = total_variance(X)

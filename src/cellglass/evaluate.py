@@ -10,13 +10,18 @@ from scipy import sparse
 from cellglass.cluster import kmeans, leiden
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
-from cellglass.project import Maps
+from cellglass.pca import PCA, fit_pca
+from cellglass.project import N_COMPONENTS, Maps
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
 from cellglass.uncertainty import N_PERMUTATIONS, Chance, permutation_baseline
 
 SILHOUETTE_CELLS = 10_000
 """Silhouettes need all distances; beyond this many cells a random sample stands for all."""
+
+
+JUDGED_IN_FULL = 20_000
+"""A space of more cells than that is judged by its first 50 principal components."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ def judge(
     Parameters
     ----------
     X
-        Cells in the space, shape (n_cells, n_dimensions).
+        Cells in the space, shape (n_cells, n_dimensions); :func:`judged_space` says how many
+        of the dimensions count.
     reference
         What to judge against.
     neighbors
@@ -113,9 +119,10 @@ def judge(
     find_clusters
         Whether clusters are looked for.
     """
+    seed = reference.random_state
+    X = judged_space(X, random_state=seed)
     if neighbors is None:
         neighbors = nearest_neighbors(X)
-    seed = reference.random_state
     partitions: dict[str, np.ndarray] = {}
     if find_clusters:
         partitions["kmeans"] = kmeans(X, reference.n_clusters, random_state=seed)
@@ -153,6 +160,30 @@ def _score(clusters: np.ndarray, reference: Reference, silhouette: float | None)
             for name, score in AGREEMENT.items()
         },
     )
+
+
+def judged_space(
+    X: np.ndarray | sparse.csr_matrix, pca: PCA | None = None, *, random_state: int = 0
+) -> np.ndarray | sparse.csr_matrix:
+    """Give what a space is judged by: itself, or of many cells its first 50 principal axes.
+
+    Neighbours, clusters and silhouettes in all genes of many cells would take most of the
+    time of a comparison, and a second copy of the matrix.
+
+    Parameters
+    ----------
+    X
+        Cells in any space, shape (n_cells, n_dimensions).
+    pca
+        At least 50 principal axes of the space, where they are known.
+    random_state
+        Seed, where they are found by iteration.
+    """
+    if X.shape[0] <= JUDGED_IN_FULL or X.shape[1] <= N_COMPONENTS:
+        return X
+    if pca is None:
+        pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
+    return pca.first(N_COMPONENTS).transform(X)
 
 
 def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, TextIO, cast
 import numpy as np
 
 from cellglass.errors import InputError
+from cellglass.matrices import aligned_empty
 from cellglass.memory import available_memory, check_fits
 
 # Longest start of an .npy file that is looked at; its header takes about a hundred bytes.
@@ -112,11 +113,14 @@ class NpyHeader(NamedTuple):
         Type of its values.
     size : int
         Bytes before the values.
+    fortran_order : bool
+        Whether columns follow each other rather than rows.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     size: int
+    fortran_order: bool
 
     @property
     def n_bytes(self) -> int:
@@ -140,8 +144,8 @@ def npy_header(file: BinaryIO) -> NpyHeader:
     version = np.lib.format.read_magic(head)
     if version not in read:
         raise ValueError(f"Its .npy format is of version {version}.")
-    shape, _, dtype = read[version](head)
-    return NpyHeader(shape, dtype, head.tell())
+    shape, fortran_order, dtype = read[version](head)
+    return NpyHeader(shape, dtype, head.tell(), fortran_order)
 
 
 def check_npy(header: NpyHeader, held: int, *, name: str) -> None:
@@ -194,8 +198,14 @@ def load_npy(path: Path) -> np.ndarray:
         file.seek(0)
         header = npy_header(file)
         check_npy(header, path.stat().st_size - header.size, name=str(path))
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
+        if header.dtype.kind != "f" or header.fortran_order:
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+        file.seek(header.size)
+        values = aligned_empty(header.shape, header.dtype)
+        if file.readinto(values.reshape(-1).view(np.uint8).data) < values.nbytes:
+            raise ValueError("The file ends before its last value.")
+        return values
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from scipy import sparse
 from cellglass.batches import Rows
 from cellglass.encode import encode, predictions, reconstruction_coordinates
 from cellglass.errors import TrainingError
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge, judged_space
 from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
 from cellglass.matrices import Parts
@@ -78,7 +78,9 @@ class Judging:
         seed = self.reference.random_state
         return (
             self.pool.submit(project, self.X, random_state=seed, pca=pca),
-            self.pool.submit(judge, self.X, self.reference, neighbors=neighbors),
+            self.pool.submit(
+                judge, judged_space(self.X, pca), self.reference, neighbors=neighbors
+            ),
         )
 
     def begin_pca(self, n_components: int, pca: PCA) -> Future[Baseline]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,18 @@ from scipy import sparse
 
 # A temporary of this many values stays below 10 MB, whatever the matrix is.
 CHUNK_VALUES = 1 << 20
+
+
+ALIGNMENT = 64
+"""Bytes that the device wants memory to begin at a multiple of."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Make an array like ``numpy.empty``'s whose memory the device can use as it is."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass import __version__
-from cellglass.evaluate import SILHOUETTE_CELLS, Clustering, Space
+from cellglass.evaluate import JUDGED_IN_FULL, SILHOUETTE_CELLS, Clustering, Space
 from cellglass.expectation import count_scores
 from cellglass.losses import LOSSES, Loss
 from cellglass.metrics import mean_squared_errors
 from cellglass.neighbors import N_NEIGHBORS
 from cellglass.outputs import csv_text
-from cellglass.project import Maps
+from cellglass.project import N_COMPONENTS, Maps
 from cellglass.report.conclusions import conclude
 from cellglass.report.groups import flatten, group_runs, highest_by_chance
 from cellglass.tsne import tsne_engine
@@ -196,6 +196,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
         "n_clusters": comparison.n_clusters,
         "n_clusters_from": comparison.n_clusters_from,
         "n_silhouette_cells": min(n_cells, SILHOUETTE_CELLS),
+        "n_judged_components": N_COMPONENTS if n_cells > JUDGED_IN_FULL else None,
         "n_neighbors": min(N_NEIGHBORS, n_cells - 1),
     }
 
