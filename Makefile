@@ -6,7 +6,7 @@ new_enough = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/n
 install = -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow check test-lowest bench lock clean help
+.PHONY: demo test test-slow check test-lowest bench bench-growth bench-check lock clean help
 
 demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
 	.venv/bin/cellglass demo -o report/demo --overwrite
@@ -28,6 +28,12 @@ test-lowest: .venv-lowest/.ready  ## Run the tests on the oldest versions allowe
 
 bench: .venv/.ready .bench/keras/.ready .bench/scvi/.ready  ## Time cellglass beside Keras, PyTorch and scVI
 	.venv/bin/python benchmarks/speed/run.py --write
+
+bench-growth: .venv/.ready  ## Time and memory by cells, genes, latent sizes and runs
+	.venv/bin/python benchmarks/growth.py
+
+bench-check: .venv/.ready  ## Fail if something has become far slower than it was
+	.venv/bin/python benchmarks/regression.py
 
 lock:  ## Write the newest versions allowed to constraints.txt
 	$(OLDEST) -m venv --clear build/lock

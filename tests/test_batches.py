@@ -1,5 +1,6 @@
 """A batch is the same whether its matrix lies dense or sparse on the device."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from cellglass.batches import DenseRows, SparseRows, on_device
+from cellglass.matrices import ALIGNMENT, aligned_empty
 
 SHAPE = (9, 6)
 CELLS = jnp.array([8, 0, 3, 3])
@@ -57,3 +59,14 @@ def test_a_dense_matrix_stays_dense_whatever_the_budget():
     X = np.ones(SHAPE)
     rows = on_device(X, dense_budget_bytes=0)
     assert type(rows) is DenseRows and rows.values.dtype == jnp.float32
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a GPU has memory of its own")
+def test_memory_is_shared_only_where_that_was_allowed_and_it_is_aligned():
+    X = aligned_empty((300, 7), np.dtype(np.float32))
+    X[:] = 1
+    copied, shared = on_device(X), on_device(X, may_share=True)
+    X[:] = 2
+    assert float(copied.values.max()) == 1
+    assert float(shared.values.min()) == 2  # so whoever allows it must leave X as it is
+    assert X.ctypes.data % ALIGNMENT == 0 and X.shape == (300, 7) and X.flags.writeable

@@ -119,5 +119,6 @@ def test_every_dependency_has_a_lower_bound(capsys):
     pins = capsys.readouterr().out.splitlines()
     assert all("==" in pin for pin in pins)
     assert lowest.lowest("x-y>=1.2; a == 'b'") == "x-y==1.2; a == 'b'"
+    assert lowest.lowest("x[y,z]>=1.2") == "x==1.2"  # a constraint has no extras
     with pytest.raises(ValueError, match="'x<2'"):
         lowest.lowest("x<2")

@@ -449,9 +449,14 @@ def test_reconstructions_that_are_no_numbers_are_no_result(adata, monkeypatch):
     ):
         cg.tl.autoencoder(adata, **TINY)
     assert "ae" not in adata.uns
-    monkeypatch.setattr(judging, "predictions", ruined_in_parts)
-    with pytest.raises(cg.TrainingError, match="The reconstructions of mse_3_seed0"):
-        cg.compare(adata, n_latent=3, n_hidden=8, max_epochs=1, loss="mse")
+    for name, instead in (
+        ("predictions", ruined_in_parts),
+        ("reconstruction_coordinates", ruined),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(judging, name, instead)
+            with pytest.raises(cg.TrainingError, match="The reconstructions of mse_3_seed0"):
+                cg.compare(adata, n_latent=3, n_hidden=8, max_epochs=1, loss="mse")
     monkeypatch.setattr(select, "reconstruct", ruined)
     with pytest.raises(cg.TrainingError, match="its predictions are no longer finite"):
         cg.select(adata, n_latent=3, n_hidden=8, max_epochs=1, splits=2)

@@ -8,7 +8,7 @@ from sklearn.manifold._t_sne import _joint_probabilities_nn
 from sklearn.neighbors import NearestNeighbors
 
 from cellglass import tsne as module
-from cellglass.exact_tsne import FEW, _attract, _repel
+from cellglass.exact_tsne import FEW, _attract, _compiled, _repel
 from cellglass.neighbors import find_neighbors, nearest_neighbors
 from cellglass.pca import fit_pca
 from cellglass.tsne import affinities, n_tsne_neighbors, perplexity_of, tsne, tsne_engine
@@ -119,6 +119,12 @@ def test_known_neighbours_give_the_same_map():
     np.testing.assert_array_equal(
         tsne(scores, random_state=0), tsne(scores, random_state=0, neighbors=known)
     )
+
+
+def test_where_nothing_can_be_kept_functions_are_compiled_all_the_same():
+    inside = {}
+    exec("def half(x): return x / 2", inside)  # noqa: S102 - no file, so no place beside it
+    assert _compiled(inside["half"])(3.0) == 1.5
 
 
 def test_the_engine_is_known_by_name():

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-BOUND = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+) *(?P<marker>;.*)?")
+BOUND = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,]+\])?>=(?P<version>[\w.]+) *(?P<marker>;.*)?")
 
 
 def lowest(requirement: str) -> str:

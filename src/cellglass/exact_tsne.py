@@ -5,6 +5,9 @@ Importing this module takes long: it imports Numba.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 from scipy import sparse
@@ -18,9 +21,20 @@ the time, is then computed at every third step only. The divergence comes out th
 STEPS_AT_A_TIME = 30
 """After so many steps Python may see to an interrupt."""
 
-# No branch for a division by zero, which would keep the loops from being vectorised; sums in
-# any order. One thread each: the same bits on any number of cores, and several maps at once.
-_compiled = njit(fastmath=True, nogil=True, cache=True, error_model="numpy")
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function for one thread: the same bits on any number of cores.
+
+    Without a branch for divisions by zero, which would keep loops from being vectorised, and
+    with sums in any order. What is compiled is kept beside this file or in the user's cache.
+    """
+    options: dict[str, Any] = {"fastmath": True, "nogil": True, "error_model": "numpy"}
+    compiled: Callable[..., Any]
+    try:
+        compiled = njit(cache=True, **options)(function)
+    except RuntimeError:  # neither can be written to: every process compiles for itself
+        compiled = njit(**options)(function)
+    return compiled
 
 
 def descend(P: sparse.csr_matrix, start: np.ndarray) -> np.ndarray:

@@ -92,6 +92,8 @@ class Judging:
         loss = LOSSES[settings.loss]
         Z = encode(training.network, rows)
         coordinates = reconstruction_coordinates(training.network, rows, loss)
+        if not (np.isfinite(Z).all() and np.isfinite(coordinates).all()):
+            raise _not_finite(settings, training)
         return Judged(
             settings, training, Z,
             self.pool.submit(self._predicted, predictions(training.network, rows, loss)),
@@ -174,12 +176,7 @@ class Judged:
         """
         predicted = self.predicted.result()
         if not np.isfinite(predicted.errors.mse_all or 0.0):
-            raise TrainingError(
-                f"The reconstructions of {self.settings.run} are no longer finite numbers, "
-                "although its loss is. Try a lower learning rate than "
-                f"{self.settings.learning_rate:g}.",
-                self.training,
-            )
+            raise _not_finite(self.settings, self.training)
         latent, latent_maps = self.latent.result()
         reconstruction, reconstruction_maps = self.reconstruction.result()
         return Evaluation(
@@ -191,3 +188,11 @@ class Judged:
             variance_kept=predicted.variance / spread if spread > 0 else None,
             mean_at_zeros=predicted.mean_at_zeros,
         )  # fmt: skip
+
+
+def _not_finite(settings: ModelSettings, training: Training) -> TrainingError:
+    return TrainingError(
+        f"The reconstructions of {settings.run} are no longer finite numbers, although its "
+        f"loss is. Try a lower learning rate than {settings.learning_rate:g}.",
+        training,
+    )
