@@ -203,7 +203,7 @@ def on_device(
     if isinstance(X, np.ndarray):
         if may_share and X.dtype == np.float32:
             return DenseRows(jax.device_put(X, may_alias=True), known)
-        return DenseRows(jnp.asarray(X, jnp.float32), known)
+        return DenseRows(jnp.array(X, jnp.float32), known)  # asarray may share memory
     if X.shape[0] * X.shape[1] * 4 <= dense_budget_bytes:
         return DenseRows(jnp.asarray(X.toarray(), jnp.float32), known)
     return SparseRows.from_csr(X, known)
