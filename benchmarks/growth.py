@@ -9,6 +9,7 @@ which the time of an epoch is told by itself. Peak memory is read as Linux tells
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import resource
 import subprocess
@@ -23,10 +24,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs"
 USUAL = {"cells": 2000, "genes": 1000, "latent": 10, "runs": 1}
 VARIED = {
-    "cells": (1000, 3000, 10_000, 30_000, 100_000),
-    "genes": (500, 1000, 2000, 5000, 20_000),
-    "latent": (2, 10, 50, 200),
-    "runs": (1, 2, 4, 8),
+    "cells": (1000, 3000, 10_000, 30_000),
+    "genes": (500, 2000, 8000, 20_000),
+    "latent": (2, 20, 200),
+    "runs": (1, 2, 4),
 }
 GENES_OF_MANY_CELLS = 500
 EPOCHS = 4
@@ -106,7 +107,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             linear = [chosen[0]["epoch"] * value / x[0] for value in x]
             axes[0, column].loglog(x, linear, ":", color="#777777", label="linear")
         axes[1, column].semilogx(x, [row["peak_gib"] for row in chosen], "o-", color="#222222")
-        axes[1, column].set(xlabel=titles[varied], ylim=(0, None))
+        axes[1, column].set(xlabel=titles[varied])
+        for axis in axes[:, column]:
+            axis.set_xticks(x, [f"{value:,}" for value in x])
+            axis.minorticks_off()
+    axes[1, 0].set_ylim(0, 1.1 * max(row["peak_gib"] for row in rows))
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, GiB")
     axes[0, 0].legend(frameon=False, fontsize=9)
@@ -119,9 +124,20 @@ def main() -> None:
     """Measure one point, or all of them and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--point", type=json.loads)
+    parser.add_argument("--redraw", action="store_true", help="from docs/growth.csv")
     chosen = parser.parse_args()
     if chosen.point is not None:
         print(json.dumps(measure(**chosen.point)))
+        return
+    if chosen.redraw:
+        with (PAGE / "growth.csv").open(encoding="utf-8") as file:
+            known = [
+                {k: v if k == "varied" else float(v) for k, v in row.items()}
+                for row in csv.DictReader(file)
+            ]
+        for row in known:
+            row.update({key: int(row[key]) for key in USUAL})
+        draw(known, PAGE / "images" / "growth.png")
         return
     rows = measured()
     keys = list(rows[0])

@@ -162,7 +162,7 @@ def test_a_matrix_too_large_to_be_dense_gives_the_same(labelled, comparison, mon
     monkeypatch.setattr(importlib.import_module("cellglass.fit"), "DENSE_BUDGET_BYTES", 0)
     seen = []
 
-    def sparsely(X, size_factors):
+    def sparsely(X, size_factors, **_):
         seen.append(on_device(X, size_factors, dense_budget_bytes=0))
         return seen[-1]
 
