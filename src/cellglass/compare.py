@@ -356,7 +356,8 @@ def compare(
     pca_of_training_cells = fit_pca(
         X, max(settings.n_latent), random_state=random_state, cells=~is_validation
     )
-    neighbors = nearest_neighbors(judged_space(X, pca))
+    space = judged_space(X, pca)
+    neighbors = nearest_neighbors(space)
     k, k_from = _choose_n_clusters(settings, classes, X, pca)
     size_factors = preprocessor.size_factors(adata.X)
     rows = on_device(X, size_factors, may_share=True)  # nobody writes to X
@@ -386,7 +387,7 @@ def compare(
         if size_factors is not None and holds_whole_numbers(adata.X):
             scale = CountScale(X, size_factors, ~is_validation)
         judging = Judging(pool, X, reference, scale)
-        maps_begun, original_begun = judging.begin_original(pca, neighbors)
+        maps_begun, original_begun = judging.begin_original(pca, space)
         baselines_begun = [
             judging.begin_pca(size, pca_of_training_cells.first(size))
             for size in settings.n_latent

@@ -40,7 +40,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def descend(P: sparse.csr_matrix, start: np.ndarray) -> np.ndarray:
     """Lay out cells so that KL(P ‖ Q) becomes small, by gradient descent.
 
-    Momentum and gains are those of van der Maaten & Hinton 2008 (the gains of Jacobs 1988).
+    Momentum and gains are those of van der Maaten & Hinton 2008 (the gains of Jacobs 1988),
+    but for a final momentum of 0.85 instead of 0.8 where there are more than 500 cells.
     The gradient is not approximated, so it can bear larger steps than a Barnes-Hut tree can:
     with a learning rate of n_cells / 24 while P is exaggerated, and of n_cells / 6 afterwards,
     500 steps come to where 1000 of the usual n_cells / 48 do.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,7 +12,7 @@ from scipy import sparse
 from cellglass.batches import Rows
 from cellglass.encode import encode, predictions, reconstruction_coordinates
 from cellglass.errors import TrainingError
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge, judged_space
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
 from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
 from cellglass.matrices import Parts
@@ -21,7 +22,7 @@ from cellglass.pca import PCA
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
-from cellglass.tsne import n_tsne_neighbors
+from cellglass.tsne import EXACT_CELLS, n_tsne_neighbors
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Judging:
     scale: CountScale | None
 
     def begin_original(
-        self, pca: PCA, neighbors: np.ndarray
+        self, pca: PCA, space: np.ndarray | sparse.csr_matrix
     ) -> tuple[Future[Maps], Future[Space]]:
         """Begin with the cells themselves, from what is known of them already.
 
@@ -72,15 +73,14 @@ class Judging:
         ----------
         pca
             The first principal axes, as many as t-SNE looks at.
-        neighbors
-            Shape (n_cells, n_neighbors).
+        space
+            What they are judged by, :func:`cellglass.evaluate.judged_space`, in which the
+            neighbours of the reference were found.
         """
         seed = self.reference.random_state
         return (
             self.pool.submit(project, self.X, random_state=seed, pca=pca),
-            self.pool.submit(
-                judge, judged_space(self.X, pca), self.reference, neighbors=neighbors
-            ),
+            self.pool.submit(judge, space, self.reference, neighbors=self.reference.neighbors),
         )
 
     def begin_pca(self, n_components: int, pca: PCA) -> Future[Baseline]:
@@ -122,7 +122,7 @@ class Judging:
 
     def _latent(self, Z: np.ndarray) -> tuple[Space, Maps]:
         seed = self.reference.random_state
-        if Z.shape[1] > N_COMPONENTS:
+        if Z.shape[1] > N_COMPONENTS or len(Z) > EXACT_CELLS:  # t-SNE finds its own
             return judge(Z, self.reference), project(Z, random_state=seed)
         # t-SNE sees all principal components, which keep every distance.
         near = find_neighbors(Z, max(n_tsne_neighbors(len(Z)), min(N_NEIGHBORS, len(Z) - 1)))
@@ -153,7 +153,7 @@ class Judged:
     @property
     def done(self) -> bool:
         """Whether it is; raises what made a part of it fail."""
-        parts: tuple[Future[object], ...] = (self.predicted, self.latent, self.reconstruction)  # type: ignore[assignment]
+        parts: list[Future[Any]] = [self.predicted, self.latent, self.reconstruction]
         finished = [part for part in parts if part.done()]
         for part in finished:
             part.result()

@@ -30,8 +30,8 @@ def tsne(
     """t-SNE (van der Maaten & Hinton 2008) from a start by PCA (Kobak & Berens 2019).
 
     Up to 10,000 cells by the exact gradient (:mod:`cellglass.exact_tsne`): its
-    Kullback–Leibler divergence is that of scikit-learn's default, or lower. Beyond, by
-    Barnes-Hut (van der Maaten 2014).
+    Kullback–Leibler divergence is within 1 % of that of scikit-learn's default, or lower.
+    Beyond, by Barnes-Hut (van der Maaten 2014).
 
     Parameters
     ----------
