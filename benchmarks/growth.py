@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs"
 USUAL = {"cells": 2000, "genes": 1000, "latent": 10, "runs": 1}
 VARIED = {
-    "cells": (1000, 3000, 10_000, 30_000),
+    "cells": (1000, 3000, 10_000, 30_000, 100_000),
     "genes": (500, 2000, 8000, 20_000),
     "latent": (2, 20, 200),
     "runs": (1, 2, 4),

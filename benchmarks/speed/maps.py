@@ -41,9 +41,9 @@ def main() -> None:
         near = nearest_neighbors(space)
         start = (1e-4 * space[:, :2] / space[:, 0].std()).astype(np.float32)
         usual = TSNE(init=start, random_state=0)
-        tsne(space[:600], random_state=0)  # compiled before it is timed
+        tsne(space[:600])  # compiled before it is timed
         for engine, lay_out in (
-            ("cellglass", lambda space=space: tsne(space, random_state=0)),
+            ("cellglass", lambda space=space: tsne(space)),
             ("scikit-learn", lambda space=space, usual=usual: usual.fit_transform(space)),
         ):
             begun = time.perf_counter()

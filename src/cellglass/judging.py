@@ -22,7 +22,7 @@ from cellglass.pca import PCA
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
-from cellglass.tsne import EXACT_CELLS, n_tsne_neighbors
+from cellglass.tsne import n_tsne_neighbors
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Judging:
 
     def _latent(self, Z: np.ndarray) -> tuple[Space, Maps]:
         seed = self.reference.random_state
-        if Z.shape[1] > N_COMPONENTS or len(Z) > EXACT_CELLS:  # t-SNE finds its own
+        if Z.shape[1] > N_COMPONENTS:  # t-SNE finds its own
             return judge(Z, self.reference), project(Z, random_state=seed)
         # t-SNE sees all principal components, which keep every distance.
         near = find_neighbors(Z, max(n_tsne_neighbors(len(Z)), min(N_NEIGHBORS, len(Z) - 1)))

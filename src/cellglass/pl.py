@@ -287,7 +287,7 @@ def _map_of(
     if scores.shape[1] == 1:
         scores = np.pad(scores, ((0, 0), (0, 1)))
     if method == "tsne":
-        return tsne(scores, random_state=random_state), ("t-SNE 1", "t-SNE 2")
+        return tsne(scores), ("t-SNE 1", "t-SNE 2")
     first, second = (f"PC{i + 1} ({100 * shares[i]:.1f} % of variance)" for i in range(2))
     return scores[:, :2], (first, second)
 

@@ -62,7 +62,7 @@ def project(
         Cells in any space, shape (n_cells, n_dimensions). t-SNE sees its first 50
         principal components, or all where there are fewer.
     random_state
-        Seed of t-SNE.
+        Seed of the PCA.
     pca
         The first 50 principal axes of the space, where they are known.
     neighbors
@@ -77,5 +77,5 @@ def project(
     return Maps(
         pca=scores[:, :2],
         pca_variance_ratio=np.resize(np.append(pca.variance_ratio, 0.0), 2),
-        tsne=tsne(scores, random_state=random_state, neighbors=neighbors),
+        tsne=tsne(scores, neighbors=neighbors),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from scipy import sparse
 
@@ -11,7 +9,7 @@ from cellglass.neighbors import Neighbors, find_neighbors
 
 PERPLEXITY = 30.0
 EXACT_CELLS = 10_000
-"""Up to this many cells the gradient is exact; beyond, a Barnes-Hut tree approximates it."""
+"""Up to this many cells the gradient is exact; beyond, it is interpolated on a grid."""
 
 
 def n_tsne_neighbors(n_cells: int) -> int:
@@ -24,21 +22,16 @@ def perplexity_of(n_cells: int) -> float:
     return min(PERPLEXITY, (n_cells - 1) / 3)
 
 
-def tsne(
-    scores: np.ndarray, *, random_state: int, neighbors: Neighbors | None = None
-) -> np.ndarray:
+def tsne(scores: np.ndarray, *, neighbors: Neighbors | None = None) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton 2008) from a start by PCA (Kobak & Berens 2019).
 
-    Up to 10,000 cells by the exact gradient (:mod:`cellglass.exact_tsne`): its
-    Kullback–Leibler divergence is within 1 % of that of scikit-learn's default, or lower.
-    Beyond, by Barnes-Hut (van der Maaten 2014).
+    Up to 10,000 cells by the exact gradient, beyond by one that is interpolated on a grid
+    (Linderman et al. 2019); :mod:`cellglass.layout` says how.
 
     Parameters
     ----------
     scores
         Principal components of the cells, shape (n_cells, n_components ≥ 2).
-    random_state
-        Seed of the Barnes-Hut engine; the exact gradient draws nothing.
     neighbors
         The :func:`n_tsne_neighbors` nearest neighbours by these scores, where known.
 
@@ -51,18 +44,12 @@ def tsne(
     if np.ptp(scores, axis=0).max() == 0:
         return np.zeros((n_cells, 2))  # all cells are alike: there is nothing to lay out
     start = 1e-4 * scores[:, :2] / scores[:, 0].std()
-    if n_cells <= EXACT_CELLS:
-        from cellglass.exact_tsne import descend
+    from cellglass.layout import descend
 
-        if neighbors is None:
-            neighbors = find_neighbors(scores, n_tsne_neighbors(n_cells))
-        layout = descend(affinities(neighbors, perplexity_of(n_cells)), start)
-    else:
-        engine = _barnes_hut()
-        model = engine(
-            perplexity=perplexity_of(n_cells), angle=0.3, init=start, random_state=random_state
-        )
-        layout = model.fit_transform(scores)
+    if neighbors is None:
+        neighbors = find_neighbors(scores, n_tsne_neighbors(n_cells))
+    P = affinities(neighbors, perplexity_of(n_cells))
+    layout = descend(P, start, exact=n_cells <= EXACT_CELLS)
     layout = np.asarray(layout, np.float64)
     return layout - layout.mean(axis=0)
 
@@ -117,28 +104,6 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     return ((one_way + one_way.T) / (2 * n_cells)).tocsr()
 
 
-def tsne_engine(n_cells: int) -> str:
-    """Name the implementation of t-SNE that so many cells get, and its version."""
-    from importlib.metadata import version
-
-    if n_cells <= EXACT_CELLS:
-        return f"exact gradient, cellglass {version('cellglass')}"
-    name = "scikit-learn-intelex" if _has_intelex() else "scikit-learn"
-    return f"Barnes-Hut, {name} {version(name)}"
-
-
-def _barnes_hut() -> type:
-    """scikit-learn-intelex exists for x86-64 alone, and is several times faster there."""
-    if _has_intelex():
-        from sklearnex.manifold import TSNE
-    else:
-        from sklearn.manifold import TSNE
-    engine: type = TSNE
-    return engine
-
-
-@cache
-def _has_intelex() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("sklearnex") is not None
+def tsne_gradient(n_cells: int) -> str:
+    """Name the gradient by which so many cells are laid out."""
+    return "exact" if n_cells <= EXACT_CELLS else "interpolated on a grid"

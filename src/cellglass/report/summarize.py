@@ -22,7 +22,7 @@ from cellglass.outputs import csv_text
 from cellglass.project import N_COMPONENTS, Maps
 from cellglass.report.conclusions import conclude
 from cellglass.report.groups import flatten, group_runs, highest_by_chance
-from cellglass.tsne import tsne_engine
+from cellglass.tsne import tsne_gradient
 from cellglass.uncertainty import N_PERMUTATIONS, neighbors_by_chance
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def summarize(comparison: Comparison) -> dict[str, Any]:
     summary["conclusions"] = conclude(summary)
     summary["environment"] = {
         **environment(comparison.settings.random_state),
-        "tsne": tsne_engine(len(comparison.cell_names)),
+        "tsne": f"gradient {tsne_gradient(len(comparison.cell_names))}",
     }
     return summary
 
