@@ -6,7 +6,7 @@ new_enough = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/n
 install = -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow check test-lowest bench bench-growth bench-check lock clean help
+.PHONY: quality demo test test-slow check test-lowest bench bench-growth bench-check lock clean help
 
 demo: .venv/.ready  ## Analyse an example data set; the page goes to report/demo
 	.venv/bin/cellglass demo -o report/demo --overwrite
@@ -31,6 +31,9 @@ bench: .venv/.ready .bench/keras/.ready .bench/scvi/.ready  ## Time cellglass be
 
 bench-growth: .venv/.ready  ## Time and memory by cells, genes, latent sizes and runs
 	.venv/bin/python benchmarks/growth.py
+
+quality: .venv/.ready  ## Judge clusters on labelled sets: make quality DATA=folder
+	.venv/bin/python benchmarks/quality/run.py $(DATA)
 
 bench-check: .venv/.ready  ## Fail if something has become far slower than it was
 	.venv/bin/python benchmarks/regression.py

@@ -1,127 +1,154 @@
-"""Clusters that are plain to see are found, the same ones every time."""
+"""From a matrix to clusters and a page, from Python and from the command line."""
 
-import random
+import json
 
-import igraph
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import sparse
+from typer.testing import CliRunner
 
-from cellglass.cluster import by_size, kmeans, leiden
-from cellglass.neighbors import nearest_neighbors
+import cellglass as cg
+from cellglass.cli import app
+from cellglass.cluster import METHODS, enough_epochs
+from cellglass.denoising import score_denoising
+from cellglass.markers import find_markers
 
-SIZES = (50, 40, 30)
-TRUTH = np.repeat([0, 1, 2], SIZES)  # numbered by size, as clusters are
-SHUFFLE = np.random.default_rng(5).permutation(len(TRUTH))
+TINY = {"n_latent": 4, "n_hidden": 16, "max_epochs": 80, "learning_rate": 1e-2, "seeds": 2}
 
 
-def blobs(spread: float = 1.0) -> np.ndarray:
+@pytest.fixture(scope="module")
+def counts() -> anndata.AnnData:
+    """Three groups that no method can miss, with genes of their own."""
     rng = np.random.default_rng(0)
-    centres = 20 * np.eye(3, 5)
-    return (centres[TRUTH] + spread * rng.normal(size=(len(TRUTH), 5)))[SHUFFLE]
+    group = rng.integers(3, size=150)
+    rates = np.full((3, 45), 1.0)
+    for j in range(3):
+        rates[j, 15 * j : 15 * (j + 1)] = 6.0
+    X = rng.poisson(rates[group]).astype(np.float32)
+    obs = pd.DataFrame({"label": [f"type {g}" for g in group]}, [f"c{i}" for i in range(150)])
+    return anndata.AnnData(X, obs, pd.DataFrame(index=[f"gene{i}" for i in range(45)]))
 
 
-def found_by(method: str, X: np.ndarray, random_state: int = 0) -> np.ndarray:
-    if method == "kmeans":
-        return kmeans(X, 3, random_state=random_state)
-    near = nearest_neighbors(X)
-    return leiden(near, resolution=0.3, random_state=random_state)
+@pytest.mark.parametrize("method", METHODS)
+def test_clear_groups_are_found_with_their_markers(counts, method):
+    found = cg.cluster(counts, method, n_clusters=3, **TINY)
+    assert found.agreement()["ari"] > 0.95
+    assert found.confidence.mean() > 0.9
+    assert len(found.trainings) == (2 if method == "consensus" else 1)
+    truth = counts.obs["label"].str[-1].astype(int)
+    for j in range(3):
+        group = truth[found.clusters == j].mode()[0]
+        best = found.markers.loc[found.markers["cluster"] == j, "gene"].iloc[:10]
+        assert set(best) <= {f"gene{i}" for i in range(15 * group, 15 * (group + 1))}
 
 
-methods = pytest.mark.parametrize("method", ["kmeans", "leiden"])
+def test_labels_decide_nothing_and_the_same_seed_finds_the_same(counts):
+    found = cg.cluster(counts, n_clusters=3, **TINY)
+    unlabelled = counts.copy()
+    del unlabelled.obs["label"]
+    again = cg.cluster(unlabelled, n_clusters=3, **TINY)
+    np.testing.assert_array_equal(found.found.membership, again.found.membership)
+    assert again.agreement() == {}
 
 
-@methods
-def test_well_separated_groups_are_found_exactly(method):
-    np.testing.assert_array_equal(found_by(method, blobs()), TRUTH[SHUFFLE])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "louvain"}, "method is 'louvain'"),
+        ({"n_clusters": 0}, "n_clusters is 0"),
+        ({"n_top_genes": 0}, "n_top_genes is 0"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"gamma": -1}, "gamma is -1"),
+        ({"resolution": 0}, "resolution is 0"),
+        ({"loss": "nope"}, "nope"),
+        ({"labels": "nope"}, "nope"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_a_mistake_is_explained(counts, options, message):
+    with pytest.raises(cg.InputError, match=message):
+        cg.cluster(counts, **options)
 
 
-@methods
-def test_the_same_seed_gives_the_same_clusters(method):
-    X = blobs(spread=12.0)
-    np.testing.assert_array_equal(found_by(method, X, 3), found_by(method, X, 3))
+def test_few_cells_are_passed_more_often():
+    assert enough_epochs(200, 128) == 400
+    assert enough_epochs(5000, 128) == 50
+    assert enough_epochs(1280, 128) == 200
 
 
-def test_another_seed_may_give_other_clusters():
-    X = np.random.default_rng(0).normal(size=(200, 8))
-    near = nearest_neighbors(X)
-    found = {tuple(leiden(near, random_state=seed)) for seed in range(5)}
-    assert len(found) > 1
+def test_the_command_writes_what_the_call_finds(counts, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    counts.write_h5ad(path)
+    words = ["cluster", str(path), "--labels", "label", "--n-latent", "4", "--n-hidden", "16"]
+    words += [
+        "--max-epochs",
+        "80",
+        "--learning-rate",
+        "0.01",
+        "--seeds",
+        "2",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "out"
+    results = json.loads((out / "results.json").read_text())
+    found = cg.cluster(counts, **TINY)
+    table = pd.read_csv(out / "clusters.csv", index_col="cell")
+    np.testing.assert_array_equal(table["cluster"], found.clusters)
+    np.testing.assert_allclose(table["confidence"], found.confidence)
+    assert results["n_clusters"] == found.found.n_clusters == 3
+    assert results["n_between"] == int(found.found.between.sum())
+    assert results["agreement"] == found.agreement()
+    kept = anndata.read_h5ad(out / "embedding.h5ad")
+    assert kept.obsm["X_ae_seed1"].shape == (150, 4)
+    assert list(kept.obs["cluster"].cat.codes) == list(found.clusters)
+    page = (out / "report.html").read_text()
+    for conclusion in results["conclusions"]:
+        assert conclusion["short"] in page
+    assert CliRunner().invoke(app, words).exit_code == 2  # it is there already
+    assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
 
 
-def test_leiden_leaves_the_global_generators_as_they_were():
-    near = nearest_neighbors(blobs())
-    random.seed(11)
-    before, numpys = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    leiden(near, random_state=0)
-    assert random.getstate() == before
-    np.testing.assert_array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002
-    # igraph draws from Python's generator again, as before.
-    random.seed(11)
-    graphs = [igraph.Graph.Erdos_Renyi(n=30, p=0.3).get_edgelist()]
-    random.seed(11)
-    graphs.append(igraph.Graph.Erdos_Renyi(n=30, p=0.3).get_edgelist())
-    assert graphs[0] == graphs[1] and random.getstate() != before
-
-
-def test_igraphs_generator_is_put_back_after_an_error():
-    near = nearest_neighbors(blobs())
-    with pytest.raises((TypeError, ValueError, igraph.InternalError)):
-        leiden(near, resolution="much", random_state=0)
-    before = random.getstate()
-    igraph.Graph.Erdos_Renyi(n=30, p=0.3)
-    assert random.getstate() != before
-
-
-@pytest.mark.parametrize("seed", [np.int64(3), np.uint32(3)], ids=["int64", "uint32"])
-@methods
-def test_a_numpy_number_is_a_seed_like_any_other(method, seed):
-    X = blobs(spread=12.0)
-    np.testing.assert_array_equal(found_by(method, X, seed), found_by(method, X, 3))
-
-
-def test_more_resolution_gives_more_clusters():
-    near = nearest_neighbors(blobs())
-    few, many = (leiden(near, resolution=r, random_state=0).max() for r in (0.3, 5.0))
-    assert many > few
-
-
-def test_kmeans_of_csr_and_dense_cells_agree():
-    X = np.abs(blobs())
-    np.testing.assert_array_equal(
-        kmeans(sparse.csr_matrix(X), 3, random_state=0), kmeans(X, 3, random_state=0)
+def test_tools_for_anndata_agree_on_several_networks(counts):
+    adata = counts.copy()
+    cg.tl.autoencoder(
+        adata, n_latent=4, n_hidden=16, loss="nb", max_epochs=80, learning_rate=1e-2
     )
+    cg.tl.cluster(adata, "consensus", n_clusters=3, seeds=3)
+    assert adata.uns["ae_consensus"]["params"]["seeds"] == 3
+    assert {"ae_consensus_confidence", "ae_consensus_between"} <= set(adata.obs)
+    table = pd.crosstab(adata.obs["label"], adata.obs["ae_consensus"])
+    assert table.max(axis=1).sum() > 140
+    cg.tl.cluster(adata, "idec", n_clusters=3, max_epochs=5)
+    assert adata.obsm["X_ae_idec"].shape == (150, 4)
+    assert len(adata.uns["ae_idec"]["history"]["changed"]) <= 5
+    adata.X = adata.X + 1
+    with pytest.raises(cg.InputError, match="trained on other values"):
+        cg.tl.cluster(adata, "idec", n_clusters=3)
 
 
-@pytest.mark.parametrize(
-    ("X", "k", "largest"),
-    [
-        (np.ones((6, 2)), 3, 6),
-        (np.eye(3), 5, 1),
-        (np.repeat(np.eye(2), 4, axis=0), 5, 4),
-    ],
-    ids=["all-alike", "fewer-cells", "fewer-distinct-cells"],
-)
-def test_fewer_cells_than_clusters_make_fewer_clusters(X, k, largest):
-    clusters = kmeans(X, k, random_state=0)
-    assert np.bincount(clusters).max() == largest
+def test_markers_of_one_cluster_are_none():
+    assert find_markers(np.ones((4, 2)), np.zeros(4, int), ["a", "b"]).empty
 
 
-@pytest.mark.parametrize("n", [2, 3, 40], ids="{} cells".format)
-def test_leiden_takes_few_cells_and_cells_that_are_all_alike(n):
-    clusters = leiden(nearest_neighbors(np.ones((n, 2))), random_state=0)
-    assert clusters.shape == (n,) and clusters.min() == 0
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([5, 5, 2, 2, 2, 9], [1, 1, 0, 0, 0, 2]),
-        ([1, 0, 0, 1], [0, 1, 1, 0]),
-        ([0], [0]),
-        ([7, 3, 3], [1, 0, 0]),
-    ],
-    ids=["by-size", "ties-by-first-appearance", "one", "gaps"],
-)
-def test_clusters_are_numbered_from_the_largest(given, expected):
-    assert by_size(np.array(given)).tolist() == expected
+def test_denoising_brings_expression_back(counts):
+    found = score_denoising(
+        counts,
+        loss=("nb", "mse"),
+        n_latent=3,
+        n_hidden=16,
+        max_epochs=200,
+        learning_rate=1e-2,
+        random_state=1,
+    ).set_index("model")
+    assert list(found.index) == ["nb", "mse", "pca", "thinned counts"]
+    for model in ("nb", "mse", "pca"):
+        assert found.loc[model, "recovery_correlation"] > 0.4
+        assert found.loc[model, "recovery_mse"] < found.loc["thinned counts", "recovery_mse"]
+    logs = counts.copy()
+    logs.X = np.log1p(counts.X) + 0.5
+    with pytest.raises(cg.InputError, match="takes raw counts"):
+        score_denoising(logs)

@@ -13,11 +13,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 import cellglass as cg
-from cellglass.cluster import leiden
 from cellglass.errors import TrainingInterrupted
 from cellglass.fit import fit_model
 from cellglass.matrices import Parts
 from cellglass.neighbors import nearest_neighbors
+from cellglass.partition import leiden
 from cellglass.settings import ModelSettings
 
 TINY = {"n_latent": 3, "n_hidden": 8, "max_epochs": 3}
@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_compare_to_the_last_bit(adata):
         assert value == said["reconstruction"][name]
     assert len(about["metrics"]) == 9
     clusters = run.latent.clustering
-    cg.tl.cluster(adata)
+    cg.tl.cluster(adata, resolution=1.0)
     cg.tl.cluster(adata, "kmeans", n_clusters=comparison.n_clusters)
     assert_array_equal(adata.obs["ae_leiden"].cat.codes, clusters["leiden"].clusters)
     assert_array_equal(adata.obs["ae_kmeans"].cat.codes, clusters["kmeans"].clusters)
@@ -547,7 +547,11 @@ def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
         ({"method": "louvain"}, "method is 'louvain'"),
         ({"use_rep": "X_as"}, r"no 'X_as'\. Did you mean 'X_ae'"),
         ({"use_rep": "X_pca"}, r"sc.pp.pca\(adata\), or name one"),
-        ({"n_clusters": 3}, "Leiden finds the number by itself"),
+        ({"n_clusters": 3, "resolution": 1.0}, "either decides alone how many"),
+        ({"use_rep": ["X_ae", "X_ae"]}, "names 2 representations, but leiden takes one"),
+        ({"method": "consensus", "use_rep": []}, "names 0 representations"),
+        ({"method": "consensus", "seeds": 0}, "seeds is 0"),
+        ({"gamma": -1}, "gamma is -1"),
         ({"method": "kmeans", "n_clusters": 61}, "n_clusters is 61"),
         ({"resolution": 0}, "resolution is 0"),
         ({"n_neighbors": 0}, "n_neighbors is 0"),

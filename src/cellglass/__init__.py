@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from cellglass import pl, tl
+    from cellglass.cluster import Clustering, cluster
     from cellglass.compare import Comparison, compare
     from cellglass.errors import InputError, TrainingError
     from cellglass.estimator import Autoencoder
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Autoencoder": "estimator",
+    "Clustering": "cluster",
     "Comparison": "compare",
     "InputError": "errors",
     "Model": "model",
     "TrainingError": "errors",
+    "cluster": "cluster",
     "compare": "compare",
     "load": "model",
     "read": "read",
@@ -36,10 +39,12 @@ _SUBMODULES = ("pl", "tl")
 
 __all__ = [
     "Autoencoder",
+    "Clustering",
     "Comparison",
     "InputError",
     "Model",
     "TrainingError",
+    "cluster",
     "compare",
     "load",
     "pl",

@@ -26,7 +26,6 @@ from cellglass.checks import (
     check_range,
     find_constant_genes,
 )
-from cellglass.cluster import leiden
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judged_space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
@@ -46,6 +45,7 @@ from cellglass.losses import LOSSES
 from cellglass.metrics import fraction_zero, total_variance
 from cellglass.model import Model
 from cellglass.neighbors import nearest_neighbors
+from cellglass.partition import leiden
 from cellglass.pca import PCA, fit_pca
 from cellglass.preprocess import Preprocessor, holds_whole_numbers
 from cellglass.project import N_COMPONENTS, Maps

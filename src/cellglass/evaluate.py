@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from cellglass.cluster import kmeans, leiden
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
+from cellglass.partition import kmeans, leiden
 from cellglass.pca import PCA, fit_pca
 from cellglass.project import N_COMPONENTS, Maps
 from cellglass.settings import ModelSettings

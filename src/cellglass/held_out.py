@@ -86,6 +86,11 @@ class SplitCounts:
         Fitted to ``X`` as counts.
     rng
         Where randomness comes from.
+
+    Attributes
+    ----------
+    seen
+        Log-normalised values of what a model may see, shape (n_cells, n_genes).
     """
 
     def __init__(
@@ -96,14 +101,14 @@ class SplitCounts:
         rng: np.random.Generator,
     ) -> None:
         self._train, self._test = split_counts(X, rng, dispersion=dispersion)
-        self._seen = dense_if_small(preprocessor.transform(self._train))
+        self.seen = dense_if_small(preprocessor.transform(self._train))
         self._target = dense_if_small(preprocessor.transform(self._test))
         self._size_factors = preprocessor.size_factors(self._train)
         self._seed = int(rng.integers(2**32))
 
     def rows(self) -> Rows:
         """Put what a network may see on the device, shape (n_cells, n_genes)."""
-        return on_device(self._seen, self._size_factors)
+        return on_device(self.seen, self._size_factors)
 
     def error(self, prediction: np.ndarray, measure: str) -> float:
         """Judge log-normalised predictions, shape (n_cells, n_genes); lower is better."""
@@ -117,12 +122,12 @@ class SplitCounts:
             return poisson_deviance(null_rates(self._train), self._train, self._test)
         totals = np.asarray(self._train.sum(axis=1), dtype=np.float64).ravel()
         return min(
-            squared_error(null, self._target) for null in null_of_counts(self._seen, totals)
+            squared_error(null, self._target) for null in null_of_counts(self.seen, totals)
         )
 
     def pca(self, sizes: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Predict by PCA of what may be seen, for ascending sizes, (n_cells, n_genes)."""
-        return pca_predictions(self._seen, sizes, random_state=self._seed)
+        return pca_predictions(self.seen, sizes, random_state=self._seed)
 
 
 class HiddenEntries:

@@ -21,11 +21,16 @@ from cellglass.slots import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from cellglass.batches import Rows
     from cellglass.callbacks import Callback
+    from cellglass.cluster_space import Clusters
     from cellglass.fit import Fit
+    from cellglass.idec import Idec
     from cellglass.model import Model
 
-METHODS = ("leiden", "kmeans")
+METHODS = ("leiden", "kmeans", "gaussian_mixture", "idec", "consensus")
+CLUSTER_COLUMNS = ("confidence", "second", "between")
+"""What follows the key in the names of further columns that :func:`cluster` writes."""
 
 
 def autoencoder(
@@ -362,15 +367,20 @@ def cluster(
     adata: AnnData,
     method: str = "leiden",
     *,
-    use_rep: str = "X_ae",
+    use_rep: str | Sequence[str] = "X_ae",
     n_clusters: int | None = None,
-    resolution: float = 1.0,
+    resolution: float | None = None,
     n_neighbors: int = 15,
+    seeds: int = 5,
+    gamma: float = 0.1,
+    max_epochs: int = 50,
     key_added: str | None = None,
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Find clusters of cells in a representation, as :func:`cellglass.compare` does.
+    """Find clusters of cells in a representation, and say how sure each cell's place is.
+
+    :func:`cellglass.cluster` does all of it at once, from the matrix to a page.
 
     Parameters
     ----------
@@ -378,18 +388,29 @@ def cluster(
         With a representation of its cells in ``obsm``.
     method
         ``leiden``: communities (Traag et al. 2019) of the graph of shared nearest
-        neighbours. ``kmeans``: the best of ten starts.
+        neighbours. ``kmeans``: the best of ten starts. ``gaussian_mixture``: distributions
+        of one common covariance (:func:`cellglass.mixture.gaussian_mixture`). ``idec``: the
+        network that :func:`autoencoder` left under the representation's key is trained
+        further, together with the clusters (:func:`cellglass.idec.idec`). ``consensus``:
+        what several representations agree on
+        (:func:`cellglass.cluster_space.consensus_of_spaces`).
     use_rep
-        Name of the representation.
+        Name of the representation. For a consensus several names; or one, of a model that
+        :func:`autoencoder` left, of which others are trained that differ in their seeds.
     n_clusters
-        How many clusters k-means looks for. Default: as many as Leiden finds in the same
-        representation. Leiden is not told.
+        How many clusters. Default: as many as Leiden finds in the same representation.
     resolution
-        Of Leiden; more gives more clusters. k-means uses it only to find ``n_clusters``,
-        and so for ``n_neighbors``.
+        Of Leiden; more gives more clusters. Default: the finest at which clusters are
+        nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Other
+        methods use it to find ``n_clusters``, and so they do ``n_neighbors``; a consensus
+        does not use it.
     n_neighbors
         Nearest neighbours of every cell in the graph; fewer if there are not that many
         other cells.
+    seeds
+        Networks of a consensus where one representation is named, its own among them.
+    gamma, max_epochs
+        Of ``idec``: weight of the clustering loss, and the most passes over the cells.
     key_added
         Name of the result. Default: that of the representation, without a leading ``X_``,
         and the method: ``ae_leiden``.
@@ -401,13 +422,23 @@ def cluster(
     Returns
     -------
     anndata.AnnData or None
-        None, or the copy. It has
+        None, or the copy. With the default key it has
 
-        ``obs[key_added]``
+        ``obs["ae_leiden"]``
             Cluster of every cell, categorical: ``"0"``, the largest, ``"1"``, ….
-        ``uns[key_added]``
+        ``obs["ae_leiden_confidence"]``
+            Probability that the cell belongs to it.
+        ``obs["ae_leiden_second"]``
+            Most probable other cluster, categorical; missing where there is one cluster.
+        ``obs["ae_leiden_between"]``
+            Whether the cell lies between clusters: its confidence is below 0.8.
+        ``uns["ae_leiden"]``
             ``params``: the settings, with the number of clusters, and in
-            ``n_clusters_from`` who decided on it: ``given`` or ``leiden``.
+            ``n_clusters_from`` who decided on it: ``given`` or ``leiden``; ``n_between``;
+            where resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
+            ``n_clusters``; for ``idec``, ``history``.
+        ``obsm["X_ae_idec"]``
+            For ``idec``: latent vectors after the joint training.
 
     Raises
     ------
@@ -426,50 +457,170 @@ def cluster(
     """
     import pandas as pd
 
-    from cellglass.cluster import kmeans, leiden
-    from cellglass.neighbors import nearest_neighbors
+    from cellglass.cluster_space import cluster_space, consensus_of_spaces
 
     check_choice("method", method, METHODS)
     check_anndata(adata)
-    X = find_representation(adata, use_rep)
+    names = [use_rep] if isinstance(use_rep, str) else list(use_rep)
+    if not names or (len(names) > 1 and method != "consensus"):
+        raise InputError(
+            f"use_rep names {len(names)} representations, but {method} takes "
+            f"{'one or more' if method == 'consensus' else 'one'}."
+        )
+    spaces = [find_representation(adata, name) for name in names]
+    key = _key_of(names[0])
     if key_added is None:
-        key_added = f"{_key_of(use_rep)}_{method}"
+        key_added = f"{key}_{method}"
     _check_target(adata, key_added, copy=copy)
-    _check_own(adata, "obs", key_added, made_by="cluster")
+    added = [key_added, *(f"{key_added}_{what}" for what in CLUSTER_COLUMNS)]
+    _check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
-    check_range("resolution", resolution, low=0, low_inclusive=False)
+    if resolution is not None:
+        check_range("resolution", resolution, low=0, low_inclusive=False)
+    check_range("seeds", seeds, low=1, integer=True)
+    check_range("gamma", gamma, low=0)
+    check_range("max_epochs", max_epochs, low=1, integer=True)
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
     if n_clusters is not None:
         check_range("n_clusters", n_clusters, low=1, high=adata.n_obs, integer=True)
-        if method == "leiden":
-            raise InputError(
-                f"n_clusters is {n_clusters}, but Leiden finds the number by itself. Change "
-                'resolution for more or fewer clusters, or give method="kmeans".'
-            )
-    if len(X) < 2:
+    if n_clusters is not None and method == "leiden" and resolution is not None:
+        raise InputError(
+            f"n_clusters is {n_clusters} and resolution is {resolution}, but either decides "
+            "alone how many clusters Leiden finds. Leave one of them out."
+        )
+    if adata.n_obs < 2:
         raise InputError("adata holds 1 cell, but clusters need at least 2.")
-    k = n_clusters
-    if k is None:
-        neighbors = nearest_neighbors(X, n_neighbors)
-        clusters = leiden(neighbors, resolution=resolution, random_state=random_state)
-        k = int(clusters.max()) + 1
-    if method == "kmeans":
-        clusters = kmeans(X, k, random_state=random_state)
-    names = [str(i) for i in range(int(clusters.max()) + 1)]
-    params = {
+    how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
+    how["random_state"] = random_state
+    about: dict[str, Any] = {}
+    obsm: dict[str, np.ndarray] = {}
+    if method == "consensus":
+        if len(spaces) == 1:
+            spaces += _other_seeds(adata, key, seeds)
+        found = consensus_of_spaces(spaces, **how)
+    else:
+        base = "kmeans" if method == "idec" else method
+        found = cluster_space(spaces[0], base, resolution=resolution, **how)
+    if method == "idec":
+        found, joint = _trained_jointly(
+            adata, key, spaces[0], found, gamma=gamma, max_epochs=max_epochs,
+            random_state=random_state,
+        )  # fmt: skip
+        about["history"] = {name: np.array(curve) for name, curve in joint.history.items()}
+        obsm[f"X_{key_added}"] = joint.latent_vectors
+    categories = pd.Index([str(i) for i in range(found.n_clusters)])
+    params: dict[str, Any] = {
         "method": method,
-        "use_rep": use_rep,
-        "n_clusters": len(names),
-        "n_clusters_from": "leiden" if n_clusters is None else "given",
-        "resolution": resolution,
+        "use_rep": names[0] if len(names) == 1 else np.array(names),
+        "n_clusters": found.n_clusters,
+        "n_clusters_from": found.n_clusters_from,
+        "resolution": resolution if found.scan is None else found.scan.resolution,
         "n_neighbors": n_neighbors,
         "random_state": random_state,
     }
-    column = pd.Categorical.from_codes(clusters.tolist(), categories=pd.Index(names))
-    return _write(
-        adata, copy=copy, obs={key_added: column},
-        uns={key_added: {"made_by": "cluster", "params": params}},
+    if method == "consensus":
+        params["seeds"] = len(spaces)
+    if method == "idec":
+        params |= {"gamma": gamma, "max_epochs": max_epochs}
+    if found.scan is not None:
+        scan = found.scan
+        about["scan"] = {
+            "resolutions": np.array(scan.resolutions), "stability": np.array(scan.stability),
+            "n_clusters": np.array(scan.n_clusters),
+        }  # fmt: skip
+    obs = {
+        key_added: pd.Categorical.from_codes(found.clusters.tolist(), categories=categories),
+        f"{key_added}_confidence": found.confidence,
+        f"{key_added}_second": pd.Categorical.from_codes(
+            found.second.tolist(), categories=categories
+        ),
+        f"{key_added}_between": found.between,
+    }
+    entry = {
+        "made_by": "cluster", "params": _without_none(params),
+        "n_between": int(found.between.sum()), **about,
+    }  # fmt: skip
+    return _write(adata, copy=copy, obs=obs, obsm=obsm, uns={key_added: entry})
+
+
+def _rows_of_model(adata: AnnData, key: str) -> tuple[Model, Rows, str]:
+    """Take the model under a key, and what it was trained on, onto the device.
+
+    Returns
+    -------
+    tuple
+        The model, the rows, and the checksum of the matrix.
+    """
+    from cellglass.batches import on_device
+    from cellglass.fit import dense_if_small, digest
+    from cellglass.genes import collect_gene_ids
+
+    model, layer, use_raw = model_and_matrix(adata, None, key, None, False)
+    slot = read_matrix(adata, layer=layer, use_raw=use_raw)
+    data = digest(slot.X, list(slot.owner.var_names), collect_gene_ids(slot.owner))
+    if model.settings.get("data") != data:
+        raise InputError(
+            f"The model in adata.uns[{key!r}] was trained on other values than {slot.name} "
+            "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder."
+        )
+    values = dense_if_small(model.preprocessor.transform(slot.X))
+    return model, on_device(values, model.preprocessor.size_factors(slot.X)), data
+
+
+def _other_seeds(adata: AnnData, key: str, seeds: int) -> list[np.ndarray]:
+    """Train networks like the model under a key, with the seeds after its own."""
+    from dataclasses import fields, replace
+
+    from cellglass.encode import encode
+    from cellglass.fit import split_cells, train_seeds
+    from cellglass.settings import ModelSettings
+
+    if seeds == 1:
+        return []
+    if key not in keys_of_models(adata):
+        raise InputError(
+            f"A consensus of one representation needs a model in adata.uns[{key!r}], of which "
+            "others with other seeds are trained, and there is none. Name several "
+            "representations, use_rep=[…], or train a model with cg.tl.autoencoder."
+        )
+    model, rows, data = _rows_of_model(adata, key)
+    if model.settings.get("schedule") == "custom":
+        raise InputError(
+            f"The model in adata.uns[{key!r}] was trained with a schedule of your own, which "
+            "is not kept, so no others can be trained like it. Train them with "
+            "cg.tl.autoencoder, and name their representations, use_rep=[…]."
+        )
+    known = {field.name for field in fields(ModelSettings)}
+    given = {name: value for name, value in model.settings.items() if name in known}
+    settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
+    trained = train_seeds(
+        rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
+        [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=data,
     )  # fmt: skip
+    return [encode(training.network, rows) for training in trained]
+
+
+def _trained_jointly(
+    adata: AnnData, key: str, Z: np.ndarray, found: Clusters, *, gamma: float,
+    max_epochs: int, random_state: int,
+) -> tuple[Clusters, Idec]:  # fmt: skip
+    """Train the model under a key together with its clusters."""
+    from dataclasses import replace
+
+    from cellglass.idec import idec
+    from cellglass.losses import LOSSES
+    from cellglass.mixture import membership
+
+    model, rows, _ = _rows_of_model(adata, key)
+    joint = idec(
+        model.network, rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,
+        max_epochs=max_epochs, batch_size=model.settings["batch_size"],
+        learning_rate=model.settings["learning_rate"], random_state=random_state,
+    )  # fmt: skip
+    # Joint training draws cells to the centres: only the space before can tell how sure
+    # their places are.
+    sure = membership(Z, joint.clusters)
+    return replace(found, clusters=joint.clusters, membership=sure), joint
 
 
 def model_and_matrix(
@@ -558,13 +709,20 @@ def _check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
         )
 
 
-def _check_own(adata: AnnData, slot: str, key_added: str, *, made_by: str) -> None:
-    """Check that there is nothing of a name but what the same function put there before."""
-    there = [s for s in (slot, "uns") if key_added in getattr(adata, s)]
+def _check_own(
+    adata: AnnData, slot: str, key_added: str, *, made_by: str, also: Sequence[str] = ()
+) -> None:
+    """Check that there is nothing of a name but what the same function put there before.
+
+    `also` are further names in the slot that come with it.
+    """
+    there = [(s, key_added) for s in (slot, "uns") if key_added in getattr(adata, s)]
+    there += [(slot, name) for name in also if name in getattr(adata, slot)]
     entry = adata.uns.get(key_added)
     if there and not (isinstance(entry, Mapping) and entry.get("made_by") == made_by):
+        place, name = there[0]
         raise InputError(
-            f"key_added is {key_added!r}, but there is an adata.{there[0]}[{key_added!r}] that "
+            f"key_added is {key_added!r}, but there is an adata.{place}[{name!r}] that "
             f"cg.tl.{made_by} did not make, and it would be lost. Give another name."
         )
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cellglass import __version__
-from cellglass.cli import comparing, modelling, selecting, simulating
+from cellglass.cli import clustering, comparing, modelling, selecting, simulating
 from cellglass.cli.terminal import quit_at_once
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-for commands in (comparing, selecting, modelling, simulating):
+for commands in (comparing, selecting, clustering, modelling, simulating):
     app.add_typer(commands.app)
 
 

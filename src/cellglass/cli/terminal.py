@@ -19,6 +19,7 @@ from cellglass.cli.compiled import keep_compiled_programs
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 
 if TYPE_CHECKING:
+    from cellglass.cluster import Clustering
     from cellglass.compare import Comparison, Progress
     from cellglass.select import Selection
 
@@ -189,6 +190,34 @@ def print_closing_table(comparison: Comparison, page: Path) -> None:
         )
     console = Console()
     console.print(table)
+    console.print(f"\n{page}", highlight=False, soft_wrap=True)
+
+
+def print_clustering(clustering: Clustering, page: Path) -> None:
+    """Write the clusters, what follows from them, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cellglass.report.contrast import percent, score
+
+    summary, console = clustering.summary, Console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("cluster")
+    for heading in ("cells", "share", "confidence", "between"):
+        table.add_column(heading, justify="right")
+    named = summary["clusters"][0]["markers"] is not None
+    if named:
+        table.add_column("markers")
+    for row in summary["clusters"]:
+        table.add_row(
+            str(row["cluster"]), f"{row['n_cells']:,}", percent(row["share"]),
+            score(row["confidence"]), f"{row['n_between']:,}",
+            *([", ".join(row["markers"][:5])] if named else []),
+        )  # fmt: skip
+    console.print(table)
+    console.print()
+    for conclusion in summary["conclusions"]:
+        console.print(conclusion["answer"], markup=False, highlight=False)
     console.print(f"\n{page}", highlight=False, soft_wrap=True)
 
 

@@ -27,6 +27,9 @@ from cellglass.losses.likelihoods import (
 )
 from cellglass.network import Output
 
+DISPERSION = 20.0
+"""Largest |log φ| that a decoder may give for an entry: nothing else bounds it where a count
+fits any dispersion, and at 44 terms of the likelihood overflow."""
 LEAST_DEPTH = 1e-8
 """A size factor is taken to be no less; that of a cell with one count is 1e-4."""
 FIRST_DROPOUT_LOGIT = -3.0
@@ -61,9 +64,9 @@ def nb_gene_cell(batch: Batch, output: Output) -> Array:
     """Negative log-likelihood of every entry, shape (n_cells, n_genes), in nats.
 
     As :func:`nb`, with a dispersion for every cell and gene that the decoder gives, as in
-    DCA (Eraslan et al. 2019).
+    DCA (Eraslan et al. 2019), within what 32 bits can tell from Poisson's limit.
     """
-    log_dispersion = output.heads["log_dispersion"]
+    log_dispersion = jnp.clip(output.heads["log_dispersion"], -DISPERSION, DISPERSION)
     return -nb_log_likelihood(batch.counts, log_mean(batch, output), log_dispersion)
 
 

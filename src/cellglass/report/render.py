@@ -51,7 +51,7 @@ def render(
             summary=summary,
             figures=by_name,
             images=[(drawing, image_source(drawing)) for drawing in drawings],
-            legends={run: _swatches(legend) for run, legend in legends.items()},
+            legends={run: swatches(legend) for run, legend in legends.items()},
             agreement=agreement_scores(summary),
             groups=[{"run": group_name(g), **g["scores"]} for g in summary["groups"]],
             likelihood=likelihood,
@@ -107,7 +107,9 @@ def image_source(drawing: Drawing) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _swatches(legend: Legend) -> dict[str, Any]:
+def swatches(legend: Legend) -> dict[str, Any]:
+    """Describe a legend: its title, and the name, colour and glyph of every class."""
+
     def swatch(name: str, style: Style) -> dict[str, str]:
         return {"name": name, "color": style.color, "glyph": GLYPHS[style.marker]}
 

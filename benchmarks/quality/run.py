@@ -1,0 +1,272 @@
+"""Judges the clusters that methods find on labelled sets of real cells, and writes the table.
+
+Nothing but the number of clusters, as is usual in the literature, is taken from the labels:
+they score what was found. Every method runs with several random states.
+
+    .venv/bin/python benchmarks/quality/run.py FOLDER_OR_H5AD [...]   # with obs["label"]
+    make quality DATA=folder
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData, read_h5ad
+
+import cellglass as cg
+from cellglass.cluster_space import cluster_space
+from cellglass.denoising import score_denoising
+from cellglass.gene_choice import most_variable_genes
+from cellglass.metrics import AGREEMENT, silhouettes
+from cellglass.pca import fit_pca
+from cellglass.preprocess import Preprocessor
+from cellglass.uncertainty import mean_and_interval
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from run import hardware, table
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "quality.md"
+KEPT = ROOT / ".bench" / "quality"
+CSV = ROOT / "docs" / "quality.csv"
+PACKAGES = ("cellglass", "jax", "numpy", "scikit-learn", "igraph")
+N_GENES = 2000
+LOSSES_ON_COUNTS = ("poisson", "nb", "nb_gene_cell", "zinb")
+LOSSES_ON_LOGS = ("mse", "nonzero_mse", "gaussian")
+
+
+@dataclass(frozen=True)
+class Set:
+    """One labelled set, its genes chosen."""
+
+    name: str
+    adata: AnnData
+    codes: np.ndarray
+    n_labels: int
+    logs: np.ndarray  # log-normalised values of the chosen genes
+    on_counts: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method with one random state on one set."""
+
+    dataset: str
+    method: str
+    random_state: int
+    ari: float
+    nmi: float
+    silhouette: float | None
+    deviance: float | None
+    seconds: float
+
+
+def load(path: Path) -> Set:
+    """Read a set, and keep its 2,000 genes of largest variance for everybody alike."""
+    adata = read_h5ad(path)
+    X = adata.X
+    preprocessor = Preprocessor.fit(X, input="auto")
+    values = preprocessor.transform(X)
+    genes = most_variable_genes(values, N_GENES)
+    logs = values[:, genes]
+    logs = logs if isinstance(logs, np.ndarray) else logs.toarray()
+    codes = adata.obs["label"].astype("category").cat.codes.to_numpy()
+    kept = adata[:, genes].copy()
+    return Set(
+        path.stem, kept, codes, int(codes.max()) + 1, logs, preprocessor.input == "counts"
+    )
+
+
+Found = tuple[np.ndarray, np.ndarray]  # clusters; the space they were found in
+
+
+def by_pca(method: str) -> Callable[[Set, int], Found]:
+    """Cluster 50 principal components."""
+
+    def run(data: Set, random_state: int) -> Found:
+        scores = fit_pca(data.logs, 50, random_state=random_state).transform(data.logs)
+        found = cluster_space(
+            scores, method, n_clusters=data.n_labels, random_state=random_state
+        )
+        return found.clusters, scores
+
+    return run
+
+
+def by_network(method: str, **settings: Any) -> Callable[[Set, int], Found]:
+    """Cluster by :func:`cellglass.cluster`, with all genes that were chosen."""
+
+    def run(data: Set, random_state: int) -> Found:
+        found = cg.cluster(
+            data.adata, method, n_clusters=data.n_labels, n_top_genes=None,
+            random_state=random_state, **settings,
+        )  # fmt: skip
+        return found.clusters, found.latent_vectors[found.mapped]
+
+    return run
+
+
+def methods(data: Set) -> dict[str, Callable[[Set, int], Found]]:
+    """Name all methods that suit a set."""
+    found = {
+        "PCA 50, k-means": by_pca("kmeans"),
+        "PCA 50, Gaussian mixture": by_pca("gaussian_mixture"),
+        "PCA 50, Leiden": by_pca("leiden"),
+    }
+    losses = LOSSES_ON_LOGS + (LOSSES_ON_COUNTS if data.on_counts else ())
+    for loss in losses:
+        plain = {"loss": loss, "n_latent": 10, "variational": False, "max_epochs": 50}
+        found[f"{loss} 10, k-means"] = by_network("kmeans", **plain)
+    default = "nb variational" if data.on_counts else "mse"
+    for method, name in (
+        ("kmeans", "k-means"), ("gaussian_mixture", "Gaussian mixture"),
+        ("leiden", "Leiden"), ("idec", "IDEC"),
+    ):  # fmt: skip
+        found[f"{default} 20, {name}"] = by_network(method)
+    found["default: consensus"] = by_network("consensus")
+    return found
+
+
+def deviances(data: Set, random_state: int) -> dict[str, float]:
+    """Deviance of held-out molecules, by loss (and PCA), from half of the molecules."""
+    if not data.on_counts:
+        return {}
+    losses = ("mse", "gaussian", *LOSSES_ON_COUNTS)  # a loss must say something of zeros
+    scored = score_denoising(data.adata, loss=losses, n_latent=10, random_state=random_state)
+    return dict(zip(scored["model"], scored["held_out_deviance"], strict=True))
+
+
+def measure(data: Set, seeds: int, only: str | None) -> list[Row]:
+    """Run everything on one set; what an earlier call has measured is not run again."""
+    rows = []
+    for random_state in range(seeds):
+        held_out = kept(
+            f"{data.name}, deviance, {random_state}",
+            lambda random_state=random_state: deviances(data, random_state),
+        )
+        for name, run in methods(data).items():
+            if only is None or only in name:
+                found = kept(
+                    f"{data.name}, {name}, {random_state}",
+                    lambda run=run, random_state=random_state: judge(data, run, random_state),
+                )
+                loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
+                rows.append(Row(data.name, name, random_state, **found,
+                                deviance=held_out.get(loss)))  # fmt: skip
+    return rows
+
+
+def judge(data: Set, run: Callable[[Set, int], Found], random_state: int) -> dict[str, Any]:
+    """Run one method once, and score what it finds."""
+    begun = time.perf_counter()
+    clusters, space = run(data, random_state)
+    seconds = time.perf_counter() - begun
+    scores = {key: score(data.codes, clusters) for key, score in AGREEMENT.items()}
+    return {**scores, "silhouette": silhouettes(space, [clusters])[0], "seconds": seconds}
+
+
+def kept(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Take a result from disk, or compute it and put it there."""
+    path = KEPT / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
+        return found
+    found = compute()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"name": name, "result": found}), encoding="utf-8")
+    sys.stderr.write(f"{name}: {json.dumps(found)}\n")
+    return found
+
+
+def interval(values: list[float | None], digits: int) -> str:
+    """Write a mean and its 95 % interval."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return "–"
+    found = mean_and_interval(there)
+    said = f"{found.mean:.{digits}f}"
+    if found.low is not None and found.high is not None:
+        said += f" ± {(found.high - found.low) / 2:.{digits}f}"
+    return said
+
+
+def report(rows: list[Row]) -> str:
+    """Write a table for every set."""
+    said = []
+    for name in dict.fromkeys(row.dataset for row in rows):
+        own = [row for row in rows if row.dataset == name]
+        lines = []
+        for method in dict.fromkeys(row.method for row in own):
+            found = [row for row in own if row.method == method]
+            lines.append(
+                [
+                    method,
+                    interval([row.ari for row in found], 3),
+                    interval([row.nmi for row in found], 3),
+                    interval([row.silhouette for row in found], 2),
+                    interval([row.deviance for row in found], 4),
+                    f"{np.median([row.seconds for row in found]):.0f}",
+                ]
+            )
+        heads = ["method", "ARI", "NMI", "silhouette", "held-out deviance", "seconds"]
+        said.append(f"### {name}\n\n{table(heads, lines)}")
+    return "\n\n".join(said)
+
+
+def paths_of(given: list[Path]) -> list[Path]:
+    """Find all .h5ad files in what was given."""
+    found = []
+    for path in given:
+        found += sorted(path.glob("*.h5ad")) if path.is_dir() else [path]
+    if not found:
+        raise SystemExit("There is no .h5ad file in what was given.")
+    return found
+
+
+def main() -> None:
+    """Run everything, and print or write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", type=Path, help=".h5ad files, or folders of them")
+    parser.add_argument("--seeds", type=int, default=5, help="random states, from 0")
+    parser.add_argument("--only", help="methods with this in their names")
+    parser.add_argument("--anew", action="store_true", help="forget what was measured")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if given.anew:
+        shutil.rmtree(KEPT, ignore_errors=True)
+    rows: list[Row] = []
+    for path in paths_of(given.data):
+        rows += measure(load(path), given.seeds, given.only)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    text = f"{hardware()}; random states: {given.seeds}. {versions}.\n\n{report(rows)}"
+    print(text)
+    if given.write:
+        with CSV.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(asdict, rows))
+        page = PAGE.read_text(encoding="utf-8")
+        before, _, rest = page.partition("<!-- quality: begin -->")
+        _, _, after = rest.partition("<!-- quality: end -->")
+        PAGE.write_text(
+            f"{before}<!-- quality: begin -->\n{text}\n<!-- quality: end -->{after}",
+            encoding="utf-8",
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Clusters of cells in one space, and how sure each cell's place among them is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellglass.consensus import consensus
+from cellglass.mixture import gaussian_mixture, membership, n_parameters
+from cellglass.neighbors import nearest_neighbors
+from cellglass.partition import by_size, kmeans, leiden
+from cellglass.resolution import Scan, scan_resolutions
+
+CELLS_A_PARAMETER = 5
+"""With fewer cells for each of its parameters a mixture has no say in a consensus: the most
+likely one then tells outliers from all other cells."""
+SURE = 0.8
+"""Cells less sure of their cluster than that are reported as being between clusters."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters of cells, and how sure the place of every cell is.
+
+    Attributes
+    ----------
+    clusters
+        Cluster of every cell, from 0, the largest first, shape (n_cells,).
+    membership
+        Probability of every cluster for every cell, shape (n_cells, n_clusters).
+    n_clusters_from
+        Who decided on their number: ``given``, or ``leiden``, whose most stable resolution
+        did.
+    scan
+        What Leiden found at all resolutions; None where it was not asked.
+    members
+        Of a consensus, the clusters that every member found by itself, each of shape
+        (n_cells,); else empty.
+    """
+
+    clusters: np.ndarray
+    membership: np.ndarray
+    n_clusters_from: str
+    scan: Scan | None = None
+    members: tuple[np.ndarray, ...] = ()
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.membership.shape[1])
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of every cell's own cluster, shape (n_cells,)."""
+        own: np.ndarray = self.membership[np.arange(len(self.clusters)), self.clusters]
+        return own
+
+    @property
+    def second(self) -> np.ndarray:
+        """Most probable other cluster of every cell, shape (n_cells,); −1 if there is none."""
+        if self.n_clusters == 1:
+            return np.full(len(self.clusters), -1)
+        others = self.membership.copy()
+        others[np.arange(len(others)), self.clusters] = -1
+        second: np.ndarray = others.argmax(axis=1)
+        return second
+
+    @property
+    def between(self) -> np.ndarray:
+        """True for cells whose confidence is below 0.8, shape (n_cells,)."""
+        unsure: np.ndarray = self.confidence < SURE
+        return unsure
+
+
+def cluster_space(
+    X: np.ndarray,
+    method: str,
+    *,
+    n_clusters: int | None = None,
+    resolution: float | None = None,
+    n_neighbors: int = 15,
+    random_state: int = 0,
+) -> Clusters:
+    """Find clusters in one space.
+
+    Parameters
+    ----------
+    X
+        Cells in any space, shape (n_cells ≥ 2, n_dimensions).
+    method
+        ``leiden``, ``kmeans`` or ``gaussian_mixture``.
+    n_clusters
+        How many. Default: as many as Leiden finds.
+    resolution
+        Of Leiden. Default: the one :func:`cellglass.resolution.scan_resolutions` chooses.
+    n_neighbors
+        Nearest neighbours of every cell in Leiden's graph.
+    random_state
+        Decides everything random.
+    """
+    scan = None
+    if method == "leiden" or n_clusters is None:
+        if resolution is None:
+            scan = scan_resolutions(
+                X, n_neighbors=n_neighbors, random_state=random_state,
+                n_clusters=n_clusters if method == "leiden" else None,
+            )  # fmt: skip
+            clusters = scan.clusters
+        else:
+            near = nearest_neighbors(X, n_neighbors)
+            clusters = leiden(near, resolution=resolution, random_state=random_state)
+        k = int(clusters.max()) + 1
+    else:
+        k = n_clusters
+    origin = "leiden" if n_clusters is None else "given"
+    if method == "gaussian_mixture":
+        found = gaussian_mixture(X, k, random_state=random_state)
+        return _numbered(found.argmax(axis=1), found, origin, scan)
+    if method == "kmeans":
+        clusters = kmeans(X, k, random_state=random_state)
+    return Clusters(clusters, membership(X, clusters), origin, scan)
+
+
+def consensus_of_spaces(
+    spaces: Sequence[np.ndarray],
+    *,
+    n_clusters: int | None = None,
+    n_neighbors: int = 15,
+    random_state: int = 0,
+) -> Clusters:
+    """Find the clusters on which several spaces of the same cells agree best.
+
+    In each space two methods of different faults find clusters: k-means, which prefers groups
+    as wide in every direction, with the probabilities of a mixture started from them
+    (:func:`cellglass.mixture.membership`); and a Gaussian mixture by itself
+    (:func:`cellglass.mixture.gaussian_mixture`), which does not, and sometimes ends badly;
+    it is left out where there are fewer than five cells for each of its parameters.
+    The probabilities are averaged, first of both methods, then of all spaces
+    (:func:`cellglass.consensus.consensus`), and a cell belongs where their mean is highest.
+    So a cell that networks place differently is unsure, and so is one that lies between two
+    clusters in all of them.
+
+    Parameters
+    ----------
+    spaces
+        Such as latent vectors of networks with different seeds, each of shape (n_cells,
+        n_dimensions).
+    n_clusters
+        How many. Default: the median of what Leiden finds in them.
+    n_neighbors, random_state
+        As in :func:`cluster_space`.
+    """
+    scan = None
+    k = n_clusters
+    if k is None:
+        scans = [
+            scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)
+            for space in spaces
+        ]
+        counts = [int(one.clusters.max()) + 1 for one in scans]
+        k = int(np.median(counts))
+        scan = scans[int(np.argmin(np.abs(np.array(counts) - k)))]
+    members = [_by_both(space, k, random_state) for space in spaces]
+    found = consensus(members, n_clusters=k)
+    origin = "leiden" if n_clusters is None else "given"
+    own = tuple(by_size(member.argmax(axis=1)) for member in members)
+    return _numbered(found.argmax(axis=1), found, origin, scan, own)
+
+
+def _by_both(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
+    """Average the probabilities of k-means' clusters and of a mixture, (n_cells, k)."""
+    by_kmeans = membership(X, kmeans(X, n_clusters, random_state=random_state))
+    if len(X) < CELLS_A_PARAMETER * n_parameters(X.shape[1], n_clusters):
+        return by_kmeans
+    by_mixture = gaussian_mixture(X, n_clusters, random_state=random_state)
+    return consensus([by_kmeans, by_mixture], n_clusters=n_clusters)
+
+
+def _numbered(
+    clusters: np.ndarray,
+    found: np.ndarray,
+    origin: str,
+    scan: Scan | None,
+    members: tuple[np.ndarray, ...] = (),
+) -> Clusters:
+    """Give clusters their numbers by size; leave out those that no cell belongs to most."""
+    numbers = by_size(clusters)
+    first = [int(clusters[np.argmax(numbers == j)]) for j in range(int(numbers.max()) + 1)]
+    kept = found[:, first]
+    kept = kept / kept.sum(axis=1, keepdims=True)
+    return Clusters(numbers, kept, origin, scan, members)

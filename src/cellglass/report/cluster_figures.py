@@ -1,0 +1,144 @@
+"""Figures of a clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from cellglass.report.colors import class_styles
+from cellglass.report.figures import (
+    PANEL,
+    SERIES,
+    STYLE,
+    Drawing,
+    Legend,
+    Page,
+    scatter,
+)
+
+if TYPE_CHECKING:
+    from cellglass.cluster import Clustering
+    from cellglass.resolution import Scan
+
+UNSURE = "#d55e00"
+"""Of cells between clusters."""
+
+
+def legends_of(clustering: Clustering) -> dict[str, Legend]:
+    """Tell how the clusters, and where there are any the labels, are drawn."""
+    width = len(str(clustering.found.n_clusters - 1))
+    names = tuple(f"{j:0{width}}" for j in range(clustering.found.n_clusters))
+    legends = {"clusters": Legend("cluster", names, class_styles(names))}
+    if clustering.labels is not None:
+        known = tuple(map(str, clustering.labels.categories))
+        legends["labels"] = Legend("label", known, class_styles(known))
+    return legends
+
+
+def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
+    """Draw all figures of a clustering."""
+    points, found, labels = clustering.maps.tsne, clustering.found, clustering.labels
+    where = "t-SNE of the latent vectors" + (
+        f" of the network with seed {clustering.mapped}, which agrees best with the clusters"
+        if found.members
+        else ""
+    )
+    legends = legends_of(clustering)
+    yield _draw_map(
+        "tsne_clusters", "Clusters", f"{where}, coloured by cluster.", points,
+        clustering.clusters, legends["clusters"],
+    )  # fmt: skip
+    yield _draw_confidence(points, found.confidence, found.between, where)
+    if labels is not None:
+        yield _draw_map(
+            "tsne_labels", "Labels", f"{where}, coloured by the labels, which nothing was "
+            "fitted or chosen by.", points, np.asarray(labels.codes),
+            legends["labels"],
+        )  # fmt: skip
+    if found.scan is not None:
+        yield _draw_scan(found.scan)
+
+
+def _draw_map(
+    name: str, title: str, caption: str, points: np.ndarray, codes: np.ndarray, legend: Legend
+) -> Drawing:
+    with mpl.rc_context(STYLE):
+        page = Page(1, title, legend)
+        (axes,) = page.axes
+        scatter(axes, points, codes, legend)
+        _as_tsne(axes)
+        return page.finish(name, caption)
+
+
+def _draw_confidence(
+    points: np.ndarray, confidence: np.ndarray, between: np.ndarray, where: str
+) -> Drawing:
+    with mpl.rc_context(STYLE):
+        page = Page(1, "Confidence", None)
+        (axes,) = page.axes
+        size = float(np.clip(12_000 / len(points), 2, 36))
+        order = np.argsort(-confidence, kind="stable")  # the least sure on top
+        shown = axes.scatter(
+            points[order, 0], points[order, 1], s=size, c=confidence[order],
+            cmap="cividis_r", vmin=0, vmax=1,
+            linewidths=0, rasterized=True,
+        )  # fmt: skip
+        rim = np.flatnonzero(between)
+        axes.scatter(
+            points[rim, 0], points[rim, 1], s=2 * size, facecolors="none", edgecolors=UNSURE,
+            linewidths=0.4, rasterized=True,
+        )  # fmt: skip
+        axes.margins(0.04)
+        _as_tsne(axes)
+        place = axes.get_position()
+        axes.set_position((place.x0, place.y0, 0.84 * place.width, place.height))
+        bar = page.figure.colorbar(shown, cax=axes.inset_axes((1.04, 0, 0.04, 1)))
+        bar.set_label("probability of the own cluster")
+        return page.finish(
+            "tsne_confidence",
+            f"{where}, coloured by how probable it is that a cell belongs to its cluster; "
+            "cells between clusters are ringed.",
+        )
+
+
+def _as_tsne(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def _draw_scan(scan: Scan) -> Drawing:
+    """Draw stability by resolution, with the numbers of clusters."""
+    with mpl.rc_context(STYLE):
+        page = Page(1, "Stability of Leiden’s clusters", None, height=PANEL[1])
+        (axes,) = page.axes
+        axes.semilogx(scan.resolutions, scan.stability, "o-", color=SERIES[0], ms=5)
+        if scan.chosen is not None:
+            at = scan.resolutions[scan.chosen], scan.stability[scan.chosen]
+            axes.plot(*at, "o", ms=14, mfc="none", mec=SERIES[1], mew=1.5)
+        last = None
+        for resolution, stable, n in zip(
+            scan.resolutions, scan.stability, scan.n_clusters, strict=True
+        ):
+            if n != last:
+                axes.annotate(
+                    str(n), (resolution, stable), xytext=(0, 9), textcoords="offset points",
+                    ha="center", fontsize=9, color="#333333",
+                )  # fmt: skip
+            last = n
+        axes.set_ylim(0, 1.1)
+        ticks = [t for t in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+                 if scan.resolutions[0] <= t <= scan.resolutions[-1]]  # fmt: skip
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="resolution", ylabel="adjusted Rand index")
+        return page.finish(
+            "stability",
+            "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
+            "over the cells in both, by resolution; the numbers are those of clusters of all "
+            "cells, and the ring marks the resolution that was taken. Without one no clusters "
+            "are stable.",
+        )

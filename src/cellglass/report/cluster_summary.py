@@ -1,0 +1,263 @@
+"""A clustering as a plain dictionary: the content of its results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellglass.cluster_space import SURE
+from cellglass.consensus import agreement_of_members
+from cellglass.losses import LOSSES
+from cellglass.report.contrast import percent, score
+from cellglass.report.summarize import (
+    SCHEMA,
+    data_and_labels,
+    environment,
+    of_preprocessor,
+)
+
+if TYPE_CHECKING:
+    from cellglass.cluster import Clustering
+    from cellglass.resolution import Scan
+
+METHOD_NAMES = {
+    "consensus": "consensus of networks", "leiden": "Leiden", "kmeans": "k-means",
+    "gaussian_mixture": "Gaussian mixture", "idec": "IDEC",
+}  # fmt: skip
+"""Methods as they are written."""
+
+MARKERS_SHOWN = 8
+"""Marker genes of a cluster that a sentence or a table names."""
+
+
+def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
+    """Turn a clustering into numbers, strings, lists and dictionaries.
+
+    Returns
+    -------
+    dict
+        With the keys ``schema``, ``dataset``, ``settings``, ``clusters`` (one for each),
+        ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
+        ``scan`` (Leiden's resolutions, or None), ``members_ari``, ``silhouette``,
+        ``agreement`` (with the labels, or None), ``trainings``, ``joint`` (IDEC's epochs, or
+        None), ``conclusions`` and ``environment``.
+    """
+    settings, found, labels = clustering.settings, clustering.found, clustering.labels
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "dataset": {
+            "name": clustering.source.get("matrix"),
+            "labels_name": clustering.source.get("labels"),
+            "layer_name": clustering.source.get("layer"),
+            "use_raw": bool(clustering.source.get("use_raw")),
+            "sha256": data_and_labels(clustering.data, labels),
+            "n_cells": len(clustering.cell_names),
+            "n_genes": len(clustering.gene_names),
+            "n_genes_seen": len(clustering.genes),
+            "n_labels": None if labels is None else len(labels.categories),
+            "fraction_zero": clustering.fraction_zero,
+            **of_preprocessor(clustering.preprocessor),
+        },
+        "settings": {
+            **settings.to_dict(),
+            "loss": [settings.loss],
+            "loss_formula": {settings.loss: LOSSES[settings.loss].formula},
+        },
+        "n_clusters": found.n_clusters,
+        "n_clusters_from": found.n_clusters_from,
+        "sure": SURE,
+        "clusters": list(_clusters(clustering)),
+        "n_between": int(found.between.sum()),
+        "mean_confidence": float(found.confidence.mean()),
+        "between_pairs": list(_pairs(clustering)),
+        "scan": None if found.scan is None else _scan(found.scan),
+        "members_ari": agreement_of_members(found.members),
+        "silhouette": clustering.silhouette,
+        "mapped_seed": clustering.mapped,
+        "agreement": clustering.agreement() or None,
+        "trainings": [
+            {
+                "seed": seed, "epochs": len(t.loss_train), "best_epoch": t.best_epoch,
+                "loss_first": t.loss_train[0], "loss_last": t.loss_train[-1],
+                "seconds": {"train": t.seconds},
+            }
+            for seed, t in enumerate(clustering.trainings)
+        ],
+        "joint": None if clustering.joint is None else clustering.joint.history,
+    }  # fmt: skip
+    summary["conclusions"] = list(_conclude(summary))
+    summary["environment"] = environment(settings.random_state)
+    return summary
+
+
+def _clusters(clustering: Clustering) -> Iterator[dict[str, Any]]:
+    found, labels, markers = clustering.found, clustering.labels, clustering.markers
+    for j in range(found.n_clusters):
+        own = found.clusters == j
+        sure = found.confidence[own]
+        row: dict[str, Any] = {
+            "cluster": j,
+            "n_cells": int(own.sum()),
+            "share": float(own.mean()),
+            "confidence": float(sure.mean()) if own.any() else None,
+            "n_between": int((sure < SURE).sum()),
+            "markers": None if markers is None else list(
+                markers.loc[markers["cluster"] == j, "gene"].iloc[:MARKERS_SHOWN]
+            ),
+            "label": None,
+            "label_share": None,
+        }  # fmt: skip
+        if labels is not None and own.any():
+            counts = np.bincount(np.asarray(labels.codes)[own])
+            row["label"] = str(labels.categories[int(counts.argmax())])
+            row["label_share"] = float(counts.max() / own.sum())
+        yield row
+
+
+def _pairs(clustering: Clustering) -> Iterator[dict[str, Any]]:
+    """Count the cells between every two clusters, the most first."""
+    found = clustering.found
+    at = np.flatnonzero(found.between & (found.second >= 0))
+    low = np.minimum(found.clusters[at], found.second[at])
+    high = np.maximum(found.clusters[at], found.second[at])
+    pairs, counts = np.unique(np.column_stack([low, high]), axis=0, return_counts=True)
+    for i in np.argsort(-counts, kind="stable"):
+        yield {"clusters": [int(n) for n in pairs[i]], "n_cells": int(counts[i])}
+
+
+def _scan(scan: Scan) -> dict[str, Any]:
+    said = asdict(scan)
+    del said["clusters"]
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in said.items()} | {
+        "resolution": scan.resolution
+    }
+
+
+def _conclude(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Say in sentences what follows from the numbers."""
+    yield _how_many(summary)
+    yield _how_sure(summary)
+    if summary["members_ari"] is not None:
+        yield _how_stable(summary)
+    if summary["agreement"] is not None:
+        yield _how_near(summary)
+
+
+def _conclusion(
+    question: str, short: str, rest: str, evidence: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "question": question, "short": short, "answer": f"{short} {rest}".strip(),
+        "evidence": evidence,
+    }  # fmt: skip
+
+
+def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
+    k, scan = summary["n_clusters"], summary["scan"]
+    short = f"{k} cluster{'s' * (k != 1)}."
+    smallest = summary["clusters"][-1]
+    rest = (
+        f"The largest holds {percent(summary['clusters'][0]['share'])} of the cells, the "
+        f"smallest {smallest['n_cells']:,} cell{'s' * (smallest['n_cells'] != 1)}."
+    )
+    if summary["n_clusters_from"] == "given":
+        rest += " Their number was given, not found."
+    elif scan is not None and scan["chosen"] is None:
+        rest = (
+            "At every resolution Leiden finds others when a fifth of the cells is left out "
+            f"(adjusted Rand index {score(max(scan['stability']))} at most): what structure "
+            "there is has no borders."
+        )
+    elif scan is not None:
+        stable = scan["stability"][scan["chosen"]]
+        rest += (
+            f" Their number is Leiden’s at resolution {scan['resolution']:.3g}, the finest at "
+            "which clusters are nearly as stable as at any: leaving out a fifth of the cells "
+            f"changes them little (adjusted Rand index {score(stable)})."
+        )
+        others = sorted(
+            {
+                n
+                for n, s in zip(scan["n_clusters"], scan["stability"], strict=True)
+                if s >= 0.9 * max(scan["stability"]) and n != k
+            }
+        )
+        if others:
+            rest += (
+                f" Nearly as stable: {', '.join(map(str, others))}. The data do not decide "
+                "between them."
+            )
+    else:
+        rest += f" Leiden found them at resolution {summary['settings']['resolution']:g}."
+    return _conclusion(
+        "How many clusters are there?", short, rest,
+        {"n_clusters": k, "n_clusters_from": summary["n_clusters_from"]},
+    )  # fmt: skip
+
+
+def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:
+    n, n_cells = summary["n_between"], summary["dataset"]["n_cells"]
+    sure = percent(summary["sure"])
+    if n == 0:
+        short = f"Every cell belongs to its cluster with a probability of at least {sure}."
+        rest = ""
+    else:
+        short = f"{n:,} of {n_cells:,} cells ({percent(n / n_cells)}) lie between clusters:"
+        rest = f"they belong to theirs with a probability below {sure}."
+        top = summary["between_pairs"][0]
+        a, b = top["clusters"]
+        if len(summary["between_pairs"]) > 1:
+            rest += f" Most of them, {top['n_cells']:,}, lie between clusters {a} and {b}."
+        worst = max(summary["clusters"], key=lambda row: row["n_between"] / row["n_cells"])
+        share = worst["n_between"] / worst["n_cells"]
+        if summary["n_clusters"] > 1:
+            rest += (
+                f" The least sure cluster is {worst['cluster']}: of {percent(share)} of its "
+                "cells the place is open."
+            )
+            if share > 0.5:
+                rest += " Most of it might as well belong to another one."
+    return _conclusion(
+        "How sure is the place of every cell?", short, rest,
+        {"n_between": n, "mean_confidence": summary["mean_confidence"]},
+    )  # fmt: skip
+
+
+def _how_stable(summary: dict[str, Any]) -> dict[str, Any]:
+    ari, seeds = summary["members_ari"], len(summary["trainings"])
+    word = "largely agree" if ari >= 0.9 else "agree in part" if ari >= 0.6 else "disagree"
+    short = f"The {seeds} networks {word}:"
+    rest = (
+        f"two of them find partitions with an adjusted Rand index of {score(ari)} on average. "
+    )
+    rest += (
+        "One network alone would have done."
+        if ari >= 0.9
+        else "What they have in common is what the clusters here are; one network alone would "
+        "have told less."
+    )
+    return _conclusion(
+        "Do networks with other seeds find the same clusters?", short, rest,
+        {"members_ari": ari, "seeds": seeds},
+    )  # fmt: skip
+
+
+def _how_near(summary: dict[str, Any]) -> dict[str, Any]:
+    agreement = summary["agreement"]
+    k, n_labels = summary["n_clusters"], summary["dataset"]["n_labels"]
+    ari = agreement["ari"]
+    word = "closely" if ari >= 0.8 else "in part" if ari >= 0.3 else "hardly"
+    short = f"They match the {n_labels} classes {word}:"
+    rest = (
+        f"adjusted Rand index {score(ari)}, normalised mutual information "
+        f"{score(agreement['nmi'])}."
+    )
+    if k != n_labels:
+        rest += (
+            f" There are {k} clusters and {n_labels} classes, which alone keeps the first "
+            "below 1."
+        )
+    return _conclusion("Do the clusters match the labels?", short, rest, dict(agreement))

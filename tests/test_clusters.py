@@ -1,0 +1,205 @@
+"""Clusters: how many, how sure, and on what several networks agree."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import multivariate_normal
+from sklearn.metrics import adjusted_rand_score
+
+from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
+from cellglass.consensus import agreement_of_members, consensus
+from cellglass.gene_choice import most_variable_genes
+from cellglass.mixture import gaussian_mixture, membership
+from cellglass.partition import kmeans
+from cellglass.resolution import scan_resolutions
+
+
+def groups(
+    n: int, centers: np.ndarray, seed: int, spread: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw cells from Gaussian groups of equal shares; the truth and the cells."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(len(centers), size=n)
+    noise = rng.normal(size=(n, centers.shape[1]))
+    return truth, centers[truth] + (noise if spread is None else noise @ spread)
+
+
+def apart(n_groups: int, n_dimensions: int, distance: float) -> np.ndarray:
+    """Place centres that all lie equally far from each other."""
+    return distance / np.sqrt(2) * np.eye(n_groups, n_dimensions)
+
+
+def is_right(truth: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Say of every cell whether its cluster is the one that stands for its group."""
+    table = np.zeros((clusters.max() + 1, truth.max() + 1))
+    np.add.at(table, (clusters, truth), 1)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    meant = np.full(clusters.max() + 1, -1)
+    meant[rows] = columns
+    return meant[clusters] == truth
+
+
+# --- confidence -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gaussian_mixture", "leiden"])
+@pytest.mark.parametrize("distance", [3.0, 4.0])
+def test_confidence_is_calibrated_where_groups_overlap_by_a_known_amount(method, distance):
+    truth, X = groups(4000, apart(4, 6, distance), seed=1)
+    found = cluster_space(X, method, n_clusters=4)
+    right = is_right(truth, found.clusters)
+    assert found.confidence.mean() == pytest.approx(right.mean(), abs=0.03)
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 1.01)):
+        inside = (found.confidence >= low) & (found.confidence < high)
+        assert right[inside].mean() == pytest.approx(found.confidence[inside].mean(), abs=0.08)
+
+
+def test_probabilities_are_those_of_the_distributions_the_cells_are_from():
+    centers = apart(3, 4, 3.5)
+    truth, X = groups(6000, centers, seed=2)
+    densities = np.stack([multivariate_normal(c).pdf(X) for c in centers], axis=1)
+    exact = densities / densities.sum(axis=1, keepdims=True)
+    found = membership(X, truth)
+    assert np.abs(found - exact).mean() < 0.01
+
+
+def test_cells_between_clusters_are_those_in_the_middle():
+    _, X = groups(3000, apart(2, 3, 5.0), seed=3)
+    found = cluster_space(X, "kmeans", n_clusters=2)
+    along = (X[:, 0] - X[:, 1]) / np.sqrt(2)  # 0 half-way
+    assert found.between.any()
+    assert np.abs(along[found.between]).max() < np.abs(along[~found.between]).mean()
+    np.testing.assert_array_equal(found.between, found.confidence < SURE)
+    np.testing.assert_array_equal(found.second, 1 - found.clusters)
+
+
+def test_a_single_cluster_is_sure_and_has_no_second():
+    found = cluster_space(np.random.default_rng(0).normal(size=(50, 3)), "kmeans", n_clusters=1)
+    assert (found.confidence == 1).all() and (found.second == -1).all()
+    assert not found.between.any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(1, 6), n=st.integers(6, 40))
+def test_memberships_add_up_whatever_the_cells(seed, k, n):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 3, size=(n, 3)).astype(float)  # many duplicates
+    for method in ("kmeans", "gaussian_mixture"):
+        found = cluster_space(X, method, n_clusters=k, random_state=seed)
+        assert np.isfinite(found.membership).all()
+        np.testing.assert_allclose(found.membership.sum(axis=1), 1, rtol=1e-6)
+        sizes = np.bincount(found.clusters, minlength=found.n_clusters)
+        assert (np.diff(sizes) <= 0).all()  # the largest first
+
+
+# --- mixtures ---------------------------------------------------------------------------
+
+
+def test_a_mixture_finds_what_kmeans_cannot_and_does_not_depend_on_coordinates():
+    # Two long groups side by side: k-means cuts both across.
+    rng = np.random.default_rng(0)
+    truth = rng.integers(2, size=1000)
+    X = np.column_stack([20 * rng.normal(size=1000), 6 * truth + rng.normal(size=1000)])
+    assert adjusted_rand_score(truth, kmeans(X, 2, random_state=0)) < 0.1
+    found = gaussian_mixture(X, 2, random_state=0).argmax(axis=1)
+    assert adjusted_rand_score(truth, found) > 0.95
+    turned = X @ rng.normal(size=(2, 2)) + 7
+    again = gaussian_mixture(turned, 2, random_state=0).argmax(axis=1)
+    assert adjusted_rand_score(found, again) == 1
+
+
+# --- consensus --------------------------------------------------------------------------
+
+
+def test_a_consensus_matches_clusters_whose_numbers_differ():
+    truth = np.arange(60) % 3
+    members = [np.eye(3)[np.array(order)[truth]] for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0])]
+    found = consensus(members)
+    assert (found.max(axis=1) == 1).all()
+    assert adjusted_rand_score(truth, found.argmax(axis=1)) == 1
+
+
+def test_a_consensus_takes_the_majority_cell_by_cell():
+    truth = np.repeat([0, 1], 50)
+    members = []
+    for i in range(5):
+        wrong = truth.copy()
+        wrong[i * 10 : (i + 1) * 10] = 1 - wrong[i * 10 : (i + 1) * 10]
+        members.append(np.eye(2)[wrong])
+    found = consensus(members)
+    assert adjusted_rand_score(truth, found.argmax(axis=1)) == 1
+    assert found[0].max() == pytest.approx(0.8)  # four of five
+
+
+def test_members_may_have_different_numbers_of_clusters():
+    truth = np.repeat([0, 1, 2], 40)
+    split = truth + (np.arange(120) % 40 >= 30) * (truth == 2)  # one member cuts a group
+    members = [np.eye(3)[truth], np.eye(3)[truth], np.eye(4)[split]]
+    found = consensus(members)
+    assert found.shape == (120, 3)
+    assert adjusted_rand_score(truth, found.argmax(axis=1)) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("noise", [0.4, 0.8, 1.2])
+def test_a_consensus_is_never_worse_than_its_median_member(seed, noise):
+    """Networks see the same cells, each with an error of its own."""
+    truth, X = groups(600, apart(5, 8, 4.5), seed=seed)
+    rng = np.random.default_rng(100 + seed)
+    spaces = [
+        (X + noise * rng.normal(size=X.shape)) @ rng.normal(size=(8, 8)) for _ in range(5)
+    ]
+    found = consensus_of_spaces(spaces, n_clusters=5)
+    members = [adjusted_rand_score(truth, member) for member in found.members]
+    assert adjusted_rand_score(truth, found.clusters) >= np.median(members)
+
+
+def test_agreement_of_members():
+    a, b = np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])
+    assert agreement_of_members([a, b]) == 1
+    assert agreement_of_members([a]) is None
+
+
+# --- number of clusters -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 4, 7])
+def test_clear_groups_are_counted(k):
+    truth, X = groups(700, apart(k, 8, 9.0), seed=k)
+    scan = scan_resolutions(X, random_state=0)
+    assert scan.clusters.max() + 1 == k
+    assert adjusted_rand_score(truth, scan.clusters) > 0.98
+    assert scan.n_clusters[scan.chosen] == k
+
+
+@pytest.mark.parametrize(("n", "d"), [(80, 5), (500, 10), (1500, 3)])
+def test_cells_of_one_group_are_one_cluster(n, d):
+    X = np.random.default_rng(1).normal(size=(n, d))
+    scan = scan_resolutions(X, random_state=0)
+    assert scan.chosen is None and scan.resolution is None
+    assert (scan.clusters == 0).all()
+
+
+def test_leiden_is_brought_to_the_number_that_is_asked_for():
+    _, X = groups(800, apart(6, 8, 6.0), seed=0)
+    for k in (3, 6, 9):
+        found = cluster_space(X, "leiden", n_clusters=k)
+        assert found.n_clusters == k
+        assert found.n_clusters_from == "given"
+
+
+# --- genes ------------------------------------------------------------------------------
+
+
+def test_genes_of_largest_variance_are_chosen_dense_or_sparse():
+    from scipy import sparse
+
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(50, 20)) * np.arange(20)).astype(np.float32)
+    X[rng.random(X.shape) < 0.4] = 0
+    expected = np.sort(np.argsort(-X.var(axis=0, dtype=float))[:5])
+    np.testing.assert_array_equal(most_variable_genes(X, 5), expected)
+    np.testing.assert_array_equal(most_variable_genes(sparse.csr_matrix(X), 5), expected)
+    np.testing.assert_array_equal(most_variable_genes(X, 99), np.arange(20))
