@@ -8,15 +8,24 @@ import pytest
 
 import cellglass as cg
 
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 HOSTILE = ["<script>alert(1)</script>", "=1+1", "$x_$"]
 """Names of classes that would do harm or look odd where they are not escaped."""
 
 
 def pytest_configure(config):
-    """Keep what JAX compiles, for this run's other processes and for the next run."""
+    """Compile fast rather than to fast programs, and keep them for other processes and runs.
+
+    Hundreds of programs are compiled, and most run for milliseconds. ``XLA_FLAGS=`` in the
+    environment compiles them as users do.
+    """
+    os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
     if config.pluginmanager.hasplugin("cacheprovider"):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # JAX itself looks at the environment when it is imported, which has been.
+    jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +42,3 @@ def small():
 def small_comparison(small):
     """Two sizes, two losses, three epochs."""
     return cg.compare(small, n_latent=(2, 3), n_hidden=8, max_epochs=3)
-
-
-@pytest.fixture
-def quick_compilation():
-    """Compile programs fast rather than make fast programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -94,6 +94,7 @@ def test_values_behind_a_list_option_are_spread(given, expected, tmp_path, monke
     assert list(options.repeat_options(given)) == expected
 
 
+@pytest.mark.as_shipped
 def test_the_same_seed_gives_the_same_results_in_another_process(tmp_path):
     """With more cells than scikit-learn's t-SNE is used for; and to a narrow terminal."""
     assert call("simulate", tmp_path / "sim", "--n-cells", 600, "--n-genes", 40).exit_code == 0

@@ -51,6 +51,7 @@ WIDTHS = [
 ]
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize(("n_genes", "n_hidden", "n_layers"), WIDTHS)
 def test_a_cell_gives_the_same_bits_whatever_cells_stand_around_it(n_genes, n_hidden, n_layers):
     n_cells = module.CHUNK + 90
@@ -72,6 +73,7 @@ def test_values_of_other_cells_do_not_reach_a_cell(value):
     np.testing.assert_array_equal(module.encode(network, X)[~others], Z[~others])
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("n_cells", [5, module.CHUNK + 5])
 def test_dense_and_sparse_rows_and_arrays_give_the_same_bits(n_cells):
     network, X = make(n_cells, 90)

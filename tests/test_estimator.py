@@ -45,7 +45,6 @@ def same(A, B):
 
 # The checks have data of 2 to 5 genes, which a bottleneck of 10 would not fit into. They
 # compile 80 programs, which takes longer than all else; without optimisation half as long.
-@pytest.mark.usefixtures("quick_compilation")
 @parametrize_with_checks([cg.Autoencoder(n_latent=1, max_epochs=2)])
 def test_the_contract_of_scikit_learn_holds(estimator, check):
     check(estimator)
@@ -116,6 +115,7 @@ def test_fit_transform_is_fit_and_then_transform(X, fitted):
     assert same(cg.Autoencoder(**FEW).fit_transform(X), fitted.transform(X))
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize(
     "convert",
     [

@@ -168,7 +168,6 @@ def test_a_matrix_trains_to_finite_weights_or_is_refused_by_the_rules(made, loss
 
 
 @pytest.mark.filterwarnings("ignore:The matrix was taken as log-normalised, but")
-@pytest.mark.usefixtures("quick_compilation")
 @settings(max_examples=80, deadline=None)
 @given(made=matrices(), loss=st.sampled_from(sorted(LOSSES)), portions=st.booleans())
 def test_the_estimator_trains_on_a_matrix_or_refuses_it_by_the_same_rules(made, loss, portions):
@@ -205,7 +204,6 @@ def by_tl(X, loss):
 
 
 @pytest.mark.filterwarnings("ignore:The matrix was taken as log-normalised, but")
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("face", [by_compare, by_select, by_tl])
 @pytest.mark.parametrize("loss", ["gaussian", "nb", "zinb"])
 def test_one_odd_value_is_taken_or_refused_by_the_same_rules_on_every_way(face, loss):

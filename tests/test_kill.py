@@ -18,8 +18,6 @@ from safetensors.numpy import load_file
 
 import cellglass as cg
 
-KILLS_OF_TRAIN = 20
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -92,7 +90,8 @@ def seconds_of(place: Path, *words: object) -> float:
     return time.monotonic() - started
 
 
-def test_a_training_killed_twenty_times_gives_the_same_model_to_the_last_bit(place):
+@pytest.mark.parametrize("n_kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_training_killed_again_and_again_gives_the_same_model_to_the_last_bit(place, n_kills):
     words = ["train", "counts.npy", "--n-latent", 3, "--n-hidden", 8, "--max-epochs", 200,
              "--checkpoint-every", 1, "--schedule", "cosine_decay_schedule",
              "--patience", 190]  # fmt: skip
@@ -101,10 +100,10 @@ def test_a_training_killed_twenty_times_gives_the_same_model_to_the_last_bit(pla
     chains = [(i, [*words, "-o", f"killed_{i}.safetensors"]) for i in range(2)]
     with ThreadPoolExecutor(2) as pool:
         runs = [
-            pool.submit(lives, place, chain, KILLS_OF_TRAIN // 2, usual, seed)
+            pool.submit(lives, place, chain, n_kills // 2, usual, seed)
             for seed, chain in chains
         ]
-        assert sum(len(run.result()) for run in runs) == KILLS_OF_TRAIN
+        assert sum(len(run.result()) for run in runs) == n_kills
     straight = (place / "straight.safetensors").read_bytes()
     for i in range(2):
         assert (place / f"killed_{i}.safetensors").read_bytes() == straight

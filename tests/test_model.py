@@ -78,6 +78,7 @@ def refusal(path) -> str:
     return str(error.value)
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("gene_ids", [None, IDS], ids=["names", "names and ids"])
 @pytest.mark.parametrize("n_layers", [0, 1, 3])
 def test_a_model_read_back_transforms_to_the_last_bit_alike(n_layers, gene_ids, tmp_path):
@@ -110,6 +111,7 @@ def test_reconstruct_equals_the_network_on_the_logarithms():
     np.testing.assert_allclose(model().network(logged).eta, X_hat, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("n_layers", [0, 1, 3])
 def test_decoding_what_was_encoded_is_the_reconstruction_to_the_last_bit(n_layers):
     one = model(n_layers)

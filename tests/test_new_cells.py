@@ -81,6 +81,7 @@ def test_anndata_in_memory_and_its_views_equal_the_array_to_the_last_bit(form, s
     assert view.is_view
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("form", FORMS)
 def test_a_matrix_of_any_form_equals_the_dense_one_to_the_last_bit(form):
     np.testing.assert_array_equal(MODEL.transform(FORMS[form](COUNTS)), Z)
@@ -169,6 +170,7 @@ def test_matrix_and_raw_of_a_file_may_be_stored_in_different_ways(tmp_path):
     adata.file.close()
 
 
+@pytest.mark.as_shipped
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, N_CELLS - 1), min_size=1, max_size=CHUNK + 40))
 def test_a_cell_is_the_same_to_the_last_bit_whatever_cells_stand_around_it(cells):

@@ -20,13 +20,14 @@ PROGRAMS = re.findall(r"```python\n(.+?)```", README, re.S)
 
 def test_there_is_a_short_example_for_each_of_the_three_ways():
     (script,) = SCRIPTS
-    scanpy, scikit_learn, comparison, selection = PROGRAMS
+    scanpy, scikit_learn, comparison, selection, clusters = PROGRAMS
     bodies = [program.split("\n\n")[1] for program in (scanpy, scikit_learn)]  # after imports
     for example in (script, *bodies):
         assert len(example.splitlines()) == 3
     assert "cg.tl.autoencoder" in scanpy and "cg.Autoencoder" in scikit_learn
     assert "cg.compare(" in comparison and ".report(" in comparison
     assert "cg.select(" in selection and ".report(" in selection
+    assert "cg.cluster(" in clusters and ".report(" in clusters
 
 
 def test_the_example_of_the_command_line_runs(tmp_path):
@@ -41,7 +42,7 @@ def test_the_example_of_the_command_line_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "program", PROGRAMS, ids=["scanpy", "scikit-learn", "compare", "select"]
+    "program", PROGRAMS, ids=["scanpy", "scikit-learn", "compare", "select", "cluster"]
 )
 def test_the_examples_in_python_run(program, tmp_path):
     done = subprocess.run(

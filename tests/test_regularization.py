@@ -284,6 +284,7 @@ def test_a_saved_model_of_any_loss_gives_the_same_numbers(loss, variational, tmp
 @pytest.mark.parametrize("kwargs", [
     {"loss": "nb"}, {"loss": "mse", "variational": True, "dropout_rate": 0.1},
 ], ids=["nb", "variational"])  # fmt: skip
+@pytest.mark.as_shipped
 def test_all_faces_give_the_same_bits(kwargs, tmp_path):
     shared = {"n_hidden": 5, "max_epochs": 3, "batch_size": 16, **kwargs}
     expected = fit_model(COUNTS, ModelSettings(n_latent=2, **shared)).model.transform(COUNTS)
@@ -307,6 +308,7 @@ def test_all_faces_give_the_same_bits(kwargs, tmp_path):
     np.testing.assert_array_equal(loaded.transform(COUNTS), expected)
 
 
+@pytest.mark.as_shipped
 def test_sparse_counts_give_the_same_bits_as_dense_ones():
     dense, thin = (
         fit_model(form, settings(loss="nb")).model.network

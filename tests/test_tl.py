@@ -77,6 +77,7 @@ def assert_plain(tree):
 # --- autoencoder -------------------------------------------------------------------------
 
 
+@pytest.mark.as_shipped
 def test_the_numbers_are_those_of_compare_to_the_last_bit(adata):
     comparison = cg.compare(adata, n_latent=3, loss="mse", n_hidden=8, max_epochs=3)
     (run,) = comparison.runs

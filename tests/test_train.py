@@ -344,6 +344,7 @@ def test_cells_of_zeros_alone_are_no_loss_and_no_nan():
 # --- the same result -----------------------------------------------------------------
 
 
+@pytest.mark.as_shipped
 def test_the_same_key_gives_the_same_weights_to_the_last_bit():
     first, again = fit(matrix()), fit(matrix())
     assert eqx.tree_equal(first.network, again.network)
@@ -351,6 +352,7 @@ def test_the_same_key_gives_the_same_weights_to_the_last_bit():
     assert not eqx.tree_equal(first.network, other.network)
 
 
+@pytest.mark.as_shipped
 def test_dense_and_sparse_cells_train_the_same_weights_to_the_last_bit():
     dense = fit(matrix())
     rows = on_device(sparse.csr_matrix(matrix()), dense_budget_bytes=0)

@@ -11,6 +11,7 @@ from cellglass import workers as module
 from cellglass.workers import workers
 
 
+@pytest.mark.as_shipped
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch):
     adata = cg.simulate(n_cells=150, n_genes=40, random_state=0)
     found = []

@@ -74,6 +74,18 @@ class Row:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Denoised:
+    """One model with one random state on one set of raw counts, and what it brings back."""
+
+    dataset: str
+    model: str
+    random_state: int
+    held_out_deviance: float | None
+    recovery_correlation: float
+    recovery_mse: float
+
+
 def load(path: Path) -> Set:
     """Read a set, and keep its 2,000 genes of largest variance for everybody alike."""
     adata = read_h5ad(path)
@@ -140,23 +152,31 @@ def methods(data: Set) -> dict[str, Callable[[Set, int], Found]]:
     return found
 
 
-def deviances(data: Set, random_state: int) -> dict[str, float]:
-    """Deviance of held-out molecules, by loss (and PCA), from half of the molecules."""
+def denoise(data: Set, random_state: int) -> dict[str, dict[str, float | None]]:
+    """Judge by model (every loss, PCA, the counts seen) what half of the molecules tell."""
     if not data.on_counts:
         return {}
     losses = ("mse", "gaussian", *LOSSES_ON_COUNTS)  # a loss must say something of zeros
     scored = score_denoising(data.adata, loss=losses, n_latent=10, random_state=random_state)
-    return dict(zip(scored["model"], scored["held_out_deviance"], strict=True))
+    found: dict[str, dict[str, float | None]] = {}
+    for row in scored.drop(columns="split").to_dict("records"):
+        model = str(row.pop("model"))
+        found[model] = {str(k): None if np.isnan(v) else float(v) for k, v in row.items()}
+    return found
 
 
-def measure(data: Set, seeds: int, only: str | None) -> list[Row]:
+def measure(data: Set, seeds: int, only: str | None) -> tuple[list[Row], list[Denoised]]:
     """Run everything on one set; what an earlier call has measured is not run again."""
-    rows = []
+    rows, denoised = [], []
     for random_state in range(seeds):
         held_out = kept(
-            f"{data.name}, deviance, {random_state}",
-            lambda random_state=random_state: deviances(data, random_state),
+            f"{data.name}, denoising, {random_state}",
+            lambda random_state=random_state: denoise(data, random_state),
         )
+        denoised += [
+            Denoised(data.name, model, random_state, **scores)
+            for model, scores in held_out.items()
+        ]
         for name, run in methods(data).items():
             if only is None or only in name:
                 found = kept(
@@ -164,9 +184,9 @@ def measure(data: Set, seeds: int, only: str | None) -> list[Row]:
                     lambda run=run, random_state=random_state: judge(data, run, random_state),
                 )
                 loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
-                rows.append(Row(data.name, name, random_state, **found,
-                                deviance=held_out.get(loss)))  # fmt: skip
-    return rows
+                deviance = held_out.get(loss, {}).get("held_out_deviance")
+                rows.append(Row(data.name, name, random_state, **found, deviance=deviance))
+    return rows, denoised
 
 
 def judge(data: Set, run: Callable[[Set, int], Found], random_state: int) -> dict[str, Any]:
@@ -203,9 +223,48 @@ def interval(values: list[float | None], digits: int) -> str:
     return said
 
 
+def overview(rows: list[Row]) -> str:
+    """Write one table of mean ARI, by method and set."""
+    sets = list(dict.fromkeys(row.dataset for row in rows))
+    lines = []
+    for method in dict.fromkeys(generic(row.method) for row in rows):
+        cells = []
+        for name in sets:
+            own = [r.ari for r in rows if (r.dataset, generic(r.method)) == (name, method)]
+            cells.append(f"{np.mean(own):.3f}" if own else "–")
+        lines.append([method, *cells])
+    return f"### All sets: mean ARI\n\n{table(['method', *sets], lines)}"
+
+
+def generic(method: str) -> str:
+    """Call a network of the package's default loss by that: which one hangs on the values."""
+    for loss in ("nb variational 20", "mse 20"):
+        if method.startswith(loss):
+            return f"one default network{method.removeprefix(loss)}"
+    return method
+
+
+def report_denoising(rows: list[Denoised]) -> str:
+    """Write one table of what denoising brings back, by set and model."""
+    lines = []
+    for name, model in dict.fromkeys((row.dataset, row.model) for row in rows):
+        own = [row for row in rows if (row.dataset, row.model) == (name, model)]
+        lines.append(
+            [
+                name,
+                model,
+                interval([row.held_out_deviance for row in own], 4),
+                interval([row.recovery_correlation for row in own], 3),
+                interval([row.recovery_mse for row in own], 4),
+            ]
+        )
+    heads = ["set", "model", "held-out deviance", "recovery: correlation", "recovery: MSE"]
+    return f"### Denoising\n\n{table(heads, lines)}"
+
+
 def report(rows: list[Row]) -> str:
     """Write a table for every set."""
-    said = []
+    said = [overview(rows)]
     for name in dict.fromkeys(row.dataset for row in rows):
         own = [row for row in rows if row.dataset == name]
         lines = []
@@ -236,6 +295,15 @@ def paths_of(given: list[Path]) -> list[Path]:
     return found
 
 
+def write_csv(path: Path, rows: list[Row] | list[Denoised]) -> None:
+    """Write every row, where there are any."""
+    if rows:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(asdict, rows))
+
+
 def main() -> None:
     """Run everything, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -249,16 +317,19 @@ def main() -> None:
     if given.anew:
         shutil.rmtree(KEPT, ignore_errors=True)
     rows: list[Row] = []
+    denoised: list[Denoised] = []
     for path in paths_of(given.data):
-        rows += measure(load(path), given.seeds, given.only)
+        clustered, brought_back = measure(load(path), given.seeds, given.only)
+        rows += clustered
+        denoised += brought_back
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     text = f"{hardware()}; random states: {given.seeds}. {versions}.\n\n{report(rows)}"
+    if denoised:
+        text += f"\n\n{report_denoising(denoised)}"
     print(text)
     if given.write:
-        with CSV.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(map(asdict, rows))
+        write_csv(CSV, rows)
+        write_csv(CSV.with_stem("denoising"), denoised)
         page = PAGE.read_text(encoding="utf-8")
         before, _, rest = page.partition("<!-- quality: begin -->")
         _, _, after = rest.partition("<!-- quality: end -->")

@@ -181,6 +181,16 @@ class Clustering:
         """How probable it is that a cell belongs to its cluster, shape (n_cells,)."""
         return self.found.confidence
 
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return self.found.n_clusters
+
+    @property
+    def between(self) -> np.ndarray:
+        """True for cells whose confidence is below 0.8, shape (n_cells,)."""
+        return self.found.between
+
     def agreement(self) -> dict[str, float]:
         """Agreement with the labels, by score; empty without labels."""
         if self.labels is None:

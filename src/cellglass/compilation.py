@@ -1,4 +1,4 @@
-"""Compiles functions by Numba. Importing this module takes long."""
+"""Compiles functions by Numba; importing this module takes long."""
 
 from __future__ import annotations
 

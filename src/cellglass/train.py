@@ -34,6 +34,9 @@ DIVERGED = 100
 LEAST_LOSS = 1e-6
 """Losses below it are taken to be no smaller: rounding may multiply them."""
 
+EPOCHS_AHEAD = 100
+"""Learning rates are computed for so many epochs at a time."""
+
 NO_NOISE = Noise()
 
 
@@ -122,6 +125,7 @@ def train_side_by_side(
     """
     cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
     n_steps = -(-len(train_cells) // settings.batch_size)  # in an epoch
+    ahead = range(0)  # epochs whose learning rates are planned
     clock = time.perf_counter()
     under_way = [_UnderWay.begin(start, settings, len(validation_cells)) for start in starts]
     with held_back() as interrupted:
@@ -129,10 +133,13 @@ def train_side_by_side(
             # They differ only where they are resumed.
             done = min(one.progress.epoch for one in active)
             level = [one for one in active if one.progress.epoch == done]
-            rates = learning_rates(
-                settings.schedule, settings.learning_rate, start=done * n_steps,
-                stop=(done + 1) * n_steps, n_steps=settings.max_epochs * n_steps,
-            )  # fmt: skip
+            if done not in ahead:
+                ahead = range(done, min(done + EPOCHS_AHEAD, settings.max_epochs))
+                planned = learning_rates(
+                    settings.schedule, settings.learning_rate, start=ahead.start * n_steps,
+                    stop=ahead.stop * n_steps, n_steps=settings.max_epochs * n_steps,
+                ).reshape(len(ahead), n_steps)  # fmt: skip
+            rates = planned[done - ahead.start]
             keys = [jax.random.fold_in(one.start.key, done + 1) for one in under_way]
             # Those that wait or have ended go along: another number is another program.
             outcomes = jax.block_until_ready(run_epochs(
