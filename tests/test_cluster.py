@@ -112,6 +112,26 @@ def test_the_command_writes_what_the_call_finds(counts, tmp_path):
     assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
 
 
+def test_counts_without_structure_are_one_cluster_and_an_old_folder_is_replaced(tmp_path):
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(1.0, size=60)
+    path = tmp_path / "noise.npy"
+    np.save(path, rng.poisson(rates, size=(200, 60)).astype(np.float32))
+    named = anndata.AnnData(np.load(path))
+    named.var_names = [f"gene{i}" for i in range(60)]
+    out = tmp_path / "out"
+    cg.cluster(named, n_clusters=2, **TINY).report(out)
+    assert (out / "markers.csv").is_file()
+    words = ["cluster", str(path), "--overwrite", "-o", str(out), "--seeds", "2"]
+    words += ["--max-epochs", "100"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    results = json.loads((out / "results.json").read_text())
+    assert results["n_clusters"] == 1 and results["n_between"] == 0
+    assert len(results["conclusions"]) == 1
+    assert not (out / "markers.csv").exists()  # genes have no names here
+
+
 def test_tools_for_anndata_agree_on_several_networks(counts):
     adata = counts.copy()
     cg.tl.autoencoder(

@@ -182,6 +182,22 @@ def test_cells_of_one_group_are_one_cluster(n, d):
     assert (scan.clusters == 0).all()
 
 
+@pytest.mark.parametrize("n_places", [1, 2, 12])
+def test_cells_of_a_network_that_tells_nothing_apart_are_one_cluster(n_places):
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(n_places, 5))
+    most = rng.random(600) < 0.9  # what such a network does: nearly all cells in one place
+    X = places[np.where(most, 0, rng.integers(n_places, size=600))]
+    scan = scan_resolutions(X, random_state=0)
+    assert scan.chosen is None and (scan.clusters == 0).all()
+    assert len(scan.resolutions) == len(scan.stability) == len(scan.n_clusters) > 0
+    for resolution in (0.5, 1.0):
+        found = cluster_space(X, "leiden", resolution=resolution)
+        for place in range(n_places):
+            there = found.clusters[(places[place] == X).all(axis=1)]
+            assert len(set(there)) <= 1
+
+
 def test_leiden_is_brought_to_the_number_that_is_asked_for():
     _, X = groups(800, apart(6, 8, 6.0), seed=0)
     for k in (3, 6, 9):

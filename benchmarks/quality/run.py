@@ -165,27 +165,30 @@ def denoise(data: Set, random_state: int) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def measure(data: Set, seeds: int, only: str | None) -> tuple[list[Row], list[Denoised]]:
-    """Run everything on one set; what an earlier call has measured is not run again."""
-    rows, denoised = [], []
-    for random_state in range(seeds):
-        held_out = kept(
-            f"{data.name}, denoising, {random_state}",
-            lambda random_state=random_state: denoise(data, random_state),
-        )
-        denoised += [
-            Denoised(data.name, model, random_state, **scores)
-            for model, scores in held_out.items()
-        ]
-        for name, run in methods(data).items():
-            if only is None or only in name:
-                found = kept(
-                    f"{data.name}, {name}, {random_state}",
-                    lambda run=run, random_state=random_state: judge(data, run, random_state),
-                )
-                loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
-                deviance = held_out.get(loss, {}).get("held_out_deviance")
-                rows.append(Row(data.name, name, random_state, **found, deviance=deviance))
+def measure(
+    data: Set, random_state: int, only: str | None, *, anything_new: bool
+) -> tuple[list[Row], list[Denoised]]:
+    """Run everything on one set once; what an earlier call has measured is not run again."""
+    rows: list[Row] = []
+    held_out = kept(
+        f"{data.name}, denoising, {random_state}",
+        (lambda: denoise(data, random_state)) if anything_new else None,
+    )
+    for name, run in methods(data).items():
+        if only is None or only in name:
+            found = kept(
+                f"{data.name}, {name}, {random_state}",
+                (lambda run=run: judge(data, run, random_state)) if anything_new else None,
+            )
+            if found is None:
+                continue
+            loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
+            deviance = (held_out or {}).get(loss, {}).get("held_out_deviance")
+            rows.append(Row(data.name, name, random_state, **found, deviance=deviance))
+    denoised = [
+        Denoised(data.name, model, random_state, **scores)
+        for model, scores in (held_out or {}).items()
+    ]
     return rows, denoised
 
 
@@ -198,17 +201,50 @@ def judge(data: Set, run: Callable[[Set, int], Found], random_state: int) -> dic
     return {**scores, "silhouette": silhouettes(space, [clusters])[0], "seconds": seconds}
 
 
-def kept(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Take a result from disk, or compute it and put it there."""
+def kept(name: str, compute: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
+    """Take a result from disk, or compute it and put it there; None if neither is possible."""
     path = KEPT / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
         return found
+    if compute is None:
+        return None
     found = compute()
-    KEPT.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"name": name, "result": found}), encoding="utf-8")
+    keep(name, found)
     sys.stderr.write(f"{name}: {json.dumps(found)}\n")
     return found
+
+
+def keep(name: str, result: dict[str, Any]) -> None:
+    """Put a result where :func:`kept` looks for it."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    path = KEPT / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+    path.write_text(json.dumps({"name": name, "result": result}), encoding="utf-8")
+
+
+def resume() -> None:
+    """Take over what the tables of an earlier machine hold."""
+    for row in read_csv(CSV):
+        name = f"{row.pop('dataset')}, {row.pop('method')}, {row.pop('random_state')}"
+        del row["deviance"]
+        keep(name, {key: float(value) if value else None for key, value in row.items()})
+    denoised: dict[str, dict[str, Any]] = {}
+    for row in read_csv(CSV.with_stem("denoising")):
+        name = f"{row.pop('dataset')}, denoising, {row.pop('random_state')}"
+        model = row.pop("model")
+        denoised.setdefault(name, {})[model] = {
+            key: float(value) if value else None for key, value in row.items()
+        }
+    for name, result in denoised.items():
+        keep(name, result)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a table, none if there is no table."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def interval(values: list[float | None], digits: int) -> str:
@@ -281,7 +317,8 @@ def report(rows: list[Row]) -> str:
                 ]
             )
         heads = ["method", "ARI", "NMI", "silhouette", "held-out deviance", "seconds"]
-        said.append(f"### {name}\n\n{table(heads, lines)}")
+        n = len({row.random_state for row in own})
+        said.append(f"### {name}\n\nRandom states: {n}.\n\n{table(heads, lines)}")
     return "\n\n".join(said)
 
 
@@ -311,19 +348,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="random states, from 0")
     parser.add_argument("--only", help="methods with this in their names")
     parser.add_argument("--anew", action="store_true", help="forget what was measured")
+    parser.add_argument("--resume", action="store_true", help="go on from the tables in docs/")
+    parser.add_argument(
+        "--as-it-stands", action="store_true", help="run nothing, tell what was measured"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     if given.anew:
         shutil.rmtree(KEPT, ignore_errors=True)
+    if given.resume:
+        resume()
     rows: list[Row] = []
     denoised: list[Denoised] = []
-    for path in paths_of(given.data):
-        clustered, brought_back = measure(load(path), given.seeds, given.only)
-        rows += clustered
-        denoised += brought_back
+    sets = [load(path) for path in paths_of(given.data)]
+    for random_state in range(given.seeds):  # so that an interrupted call has all sets
+        for data in sets:
+            clustered, brought_back = measure(
+                data, random_state, given.only, anything_new=not given.as_it_stands
+            )
+            rows += clustered
+            denoised += brought_back
+    names = [data.name for data in sets]
+    rows.sort(key=lambda row: names.index(row.dataset))
+    denoised.sort(key=lambda row: names.index(row.dataset))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    text = f"{hardware()}; random states: {given.seeds}. {versions}.\n\n{report(rows)}"
+    text = f"{hardware()}. {versions}.\n\n{report(rows)}"
     if denoised:
         text += f"\n\n{report_denoising(denoised)}"
     print(text)

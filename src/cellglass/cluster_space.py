@@ -109,8 +109,7 @@ def cluster_space(
             )  # fmt: skip
             clusters = scan.clusters
         else:
-            near = nearest_neighbors(X, n_neighbors)
-            clusters = leiden(near, resolution=resolution, random_state=random_state)
+            clusters = _leiden(X, n_neighbors, resolution, random_state)
         k = int(clusters.max()) + 1
     else:
         k = n_clusters
@@ -167,6 +166,19 @@ def consensus_of_spaces(
     origin = "leiden" if n_clusters is None else "given"
     own = tuple(by_size(member.argmax(axis=1)) for member in members)
     return _numbered(found.argmax(axis=1), found, origin, scan, own)
+
+
+def _leiden(
+    X: np.ndarray, n_neighbors: int, resolution: float, random_state: int
+) -> np.ndarray:
+    """Cluster by Leiden, cells in the very same place together."""
+    places, of_cell = np.unique(X, axis=0, return_inverse=True)
+    if len(places) == 1:
+        return np.zeros(len(X), np.int64)
+    if len(places) < len(X):
+        return by_size(_leiden(places, n_neighbors, resolution, random_state)[of_cell])
+    near = nearest_neighbors(X, n_neighbors)
+    return leiden(near, resolution=resolution, random_state=random_state)
 
 
 def _by_both(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:

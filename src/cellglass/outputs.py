@@ -239,7 +239,7 @@ def exchange(
     fresh
         Where they were made, on the same disk.
     names
-        Of files and folders in `fresh`.
+        Of files and folders; one that is not in `fresh` is gone afterwards.
     scratch
         Where the old ones wait.
     keep
@@ -262,7 +262,8 @@ def exchange(
                         move(path, new / path.name)
             if old.exists() or old.is_symlink():
                 move(old, waiting / name)
-            move(new, old)
+            if new.exists():
+                move(new, old)
     except BaseException:  # an interrupt by the user as well
         for source, target in reversed(moved):
             if target.exists() and not source.exists():

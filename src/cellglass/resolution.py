@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from cellglass.metrics import AGREEMENT
 from cellglass.neighbors import find_neighbors
-from cellglass.partition import communities, neighbor_graph
+from cellglass.partition import by_size, communities, neighbor_graph
 
 RESOLUTIONS = tuple(float(r) for r in np.geomspace(0.05, 2.5, 14).round(3))
 """What is scanned, from few clusters to many."""
@@ -39,8 +39,8 @@ class Scan:
         From low to high.
     stability
         At every one, the mean adjusted Rand index of the clusterings of two subsamples, over
-        the cells that are in both. Where nearly all clusterings have one cluster it is 0:
-        that agrees with anything.
+        the cells that are in both. Where most clusterings have one cluster, or less than two
+        cells in a cluster, it is 0: such ones agree whatever the cells are.
     n_clusters
         At every one, clusters of all cells.
     chosen
@@ -79,6 +79,9 @@ def scan_resolutions(
     low resolutions are always stable, and always coarse. If the agreement is below 0.75 at
     all of them, there are no clusters. No labels are looked at.
 
+    Cells in the very same place, such as those of a network that tells nothing apart, cannot
+    be in different clusters: each place is looked at once.
+
     Parameters
     ----------
     X
@@ -93,7 +96,17 @@ def scan_resolutions(
     random_state
         Decides the subsamples and Leiden's order of the cells.
     """
+    places, of_cell = np.unique(X, axis=0, return_inverse=True)
+    if len(places) < len(X):
+        scan = scan_resolutions(
+            places, n_neighbors=n_neighbors, n_clusters=n_clusters, resolutions=resolutions,
+            random_state=random_state,
+        )  # fmt: skip
+        return replace(scan, clusters=by_size(scan.clusters[of_cell]))
     n_cells = len(X)
+    if n_cells == 1:
+        n = len(resolutions)
+        return Scan(tuple(resolutions), (0.0,) * n, (1,) * n, None, np.zeros(1, np.int64))
     rng = np.random.default_rng(random_state)
     # As many neighbours in all cells as leave enough of them in nearly every subsample.
     near = find_neighbors(X, min(n_cells - 1, int(n_neighbors / KEPT * 1.6) + 2)).indices
@@ -189,7 +202,8 @@ def _stability(
     parts: Sequence[np.ndarray], subsamples: Sequence[np.ndarray], n_cells: int
 ) -> float:
     """Mean adjusted Rand index of all pairs of clusterings, by the cells of both."""
-    if np.median([part.max() for part in parts]) == 0:
+    n_clusters = np.median([part.max() + 1 for part in parts])
+    if n_clusters == 1 or 2 * n_clusters > len(subsamples[0]):
         return 0.0
     placed = np.full((len(parts), n_cells), -1)
     for row, part, cells in zip(placed, parts, subsamples, strict=True):

@@ -139,9 +139,10 @@ def _scan(scan: Scan) -> dict[str, Any]:
 def _conclude(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Say in sentences what follows from the numbers."""
     yield _how_many(summary)
-    yield _how_sure(summary)
-    if summary["members_ari"] is not None:
-        yield _how_stable(summary)
+    if summary["n_clusters"] > 1:  # else every cell, and every network, is sure of it
+        yield _how_sure(summary)
+        if summary["members_ari"] is not None:
+            yield _how_stable(summary)
     if summary["agreement"] is not None:
         yield _how_near(summary)
 
@@ -165,6 +166,11 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
     )
     if summary["n_clusters_from"] == "given":
         rest += " Their number was given, not found."
+    elif scan is not None and scan["chosen"] is None and max(scan["stability"]) == 0:
+        rest = (
+            "At every resolution Leiden finds one cluster, or hardly two cells that belong "
+            "together: the networks tell no cells apart."
+        )
     elif scan is not None and scan["chosen"] is None:
         rest = (
             "At every resolution Leiden finds others when a fifth of the cells is left out "
@@ -213,13 +219,12 @@ def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:
             rest += f" Most of them, {top['n_cells']:,}, lie between clusters {a} and {b}."
         worst = max(summary["clusters"], key=lambda row: row["n_between"] / row["n_cells"])
         share = worst["n_between"] / worst["n_cells"]
-        if summary["n_clusters"] > 1:
-            rest += (
-                f" The least sure cluster is {worst['cluster']}: of {percent(share)} of its "
-                "cells the place is open."
-            )
-            if share > 0.5:
-                rest += " Most of it might as well belong to another one."
+        rest += (
+            f" The least sure cluster is {worst['cluster']}: of {percent(share)} of its "
+            "cells the place is open."
+        )
+        if share > 0.5:
+            rest += " Most of it might as well belong to another one."
     return _conclusion(
         "How sure is the place of every cell?", short, rest,
         {"n_between": n, "mean_confidence": summary["mean_confidence"]},
