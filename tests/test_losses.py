@@ -147,6 +147,23 @@ def test_a_loss_on_counts_is_the_likelihood_of_scipy_around_the_scaled_mean(name
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("log_dispersion", [-1e4, -100.0, 100.0, 1e4])
+def test_a_decoder_may_give_any_dispersion(log_dispersion):
+    output = an_output()
+    batch = count_rows().batch(jnp.arange(30))
+    heads = {"log_dispersion": jnp.full(output.eta.shape, log_dispersion)}
+    entries = LOSSES["nb_gene_cell"].entries
+
+    def total(heads):
+        return entries(batch, output._replace(heads=heads)).sum()
+
+    found, slope = jax.value_and_grad(total)(heads)
+    assert np.isfinite(found) and np.isfinite(slope["log_dispersion"]).all()
+    if log_dispersion < 0:  # Poisson's limit
+        poisson = LOSSES["poisson"].entries(batch, output).sum()
+        np.testing.assert_allclose(found, poisson, rtol=1e-5)
+
+
 def test_the_gaussian_is_that_of_scipy_on_log_normalised_values():
     batch, output = count_rows().batch(jnp.arange(30)), an_output()
     log_variance = output.gene_parameters["log_dispersion"]
