@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,12 @@ from cellglass.fit import check_losses_suit, dense_if_small, digest, split_cells
 from cellglass.gene_choice import most_variable_genes
 from cellglass.given import as_anndata
 from cellglass.idec import GAMMA, Idec, idec
-from cellglass.labels import labels_of
+from cellglass.labels import known_classes
 from cellglass.losses import LOSSES
 from cellglass.markers import find_markers
 from cellglass.metrics import AGREEMENT, fraction_zero, silhouettes
-from cellglass.mixture import membership
 from cellglass.preprocess import Preprocessor
 from cellglass.project import Maps, project
-from cellglass.read import SOURCE_KEY
 from cellglass.settings import ModelSettings, TrainingSettings
 from cellglass.stages import Epochs, Progress, Stage, silent
 from cellglass.training_progress import Training
@@ -396,12 +394,7 @@ def cluster(
         [loss], adata.X, preprocessor, name="the matrix",
         cell_names=list(adata.obs_names), gene_names=list(adata.var_names),
     )  # fmt: skip
-    source = dict(adata.uns.get(SOURCE_KEY, {}))
-    if labels is not None:
-        source["labels"] = labels
-    elif "label" in adata.obs:
-        labels = "label"
-    classes = None if labels is None else labels_of(adata, labels)
+    classes, source = known_classes(adata, labels)
 
     values = preprocessor.transform(adata.X)
     genes = most_variable_genes(values, n_top_genes or adata.n_vars)
@@ -444,10 +437,7 @@ def cluster(
                 gamma=gamma, max_epochs=max_epochs, batch_size=batch_size,
                 learning_rate=learning_rate, random_state=random_state,
             )  # fmt: skip
-            # Joint training draws cells to the centres: only the space before can tell how
-            # sure their places are.
-            sure = membership(spaces[0], joint.clusters)
-            found = replace(found, clusters=joint.clusters, membership=sure)
+            found = found.moved(joint.clusters, before=spaces[0])
             spaces = [joint.latent_vectors]
     stage.reach(1)
     maps = project(spaces[mapped], random_state=random_state)

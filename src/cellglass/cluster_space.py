@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cellglass.consensus import consensus
 from cellglass.mixture import gaussian_mixture, membership, n_parameters
 from cellglass.neighbors import nearest_neighbors
-from cellglass.partition import by_size, kmeans, leiden
+from cellglass.partition import by_size, first_cells, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
 
 CELLS_A_PARAMETER = 5
@@ -72,6 +72,14 @@ class Clusters:
         """True for cells whose confidence is below 0.8, shape (n_cells,)."""
         unsure: np.ndarray = self.confidence < SURE
         return unsure
+
+    def moved(self, clusters: np.ndarray, *, before: np.ndarray) -> Clusters:
+        """Take over what joint training has made of the clusters.
+
+        It draws cells to the centres: only the space before it, shape (n_cells,
+        n_dimensions), can tell how sure their places are.
+        """
+        return replace(self, clusters=clusters, membership=membership(before, clusters))
 
 
 def cluster_space(
@@ -199,7 +207,6 @@ def _numbered(
 ) -> Clusters:
     """Give clusters their numbers by size; leave out those that no cell belongs to most."""
     numbers = by_size(clusters)
-    first = [int(clusters[np.argmax(numbers == j)]) for j in range(int(numbers.max()) + 1)]
-    kept = found[:, first]
+    kept = found[:, clusters[first_cells(numbers)]]
     kept = kept / kept.sum(axis=1, keepdims=True)
     return Clusters(numbers, kept, origin, scan, members)

@@ -40,7 +40,7 @@ from cellglass.fit import (
 from cellglass.genes import collect_gene_ids
 from cellglass.given import as_anndata, as_tuple
 from cellglass.judging import Judged, Judging
-from cellglass.labels import labels_of
+from cellglass.labels import known_classes
 from cellglass.losses import LOSSES
 from cellglass.metrics import fraction_zero, total_variance
 from cellglass.model import Model
@@ -49,7 +49,6 @@ from cellglass.partition import leiden
 from cellglass.pca import PCA, fit_pca
 from cellglass.preprocess import Preprocessor, holds_whole_numbers
 from cellglass.project import N_COMPONENTS, Maps
-from cellglass.read import SOURCE_KEY
 from cellglass.settings import ModelSettings, TrainingSettings
 from cellglass.stages import Epochs, Progress, Stage, silent
 from cellglass.training_progress import Training
@@ -336,12 +335,7 @@ def compare(
     check_matrix(adata.X, name="the matrix")
     check_names(adata.obs_names, what="the names of cells")
     settings.check_for(*adata.shape)
-    source = dict(adata.uns.get(SOURCE_KEY, {}))
-    if labels is not None:
-        source["labels"] = labels
-    elif "label" in adata.obs:
-        labels = "label"
-    classes = None if labels is None else labels_of(adata, labels)
+    classes, source = known_classes(adata, labels)
     preprocessor = Preprocessor.fit(adata.X, input=input)
     check_losses_suit(
         settings.loss, adata.X, preprocessor, name="the matrix",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from cellglass.metrics import gene_variances
+
 
 def most_variable_genes(X: np.ndarray | sparse.csr_matrix, n_top_genes: int) -> np.ndarray:
     """Choose the genes of largest variance.
@@ -23,13 +25,7 @@ def most_variable_genes(X: np.ndarray | sparse.csr_matrix, n_top_genes: int) -> 
         Columns, in rising order, shape (at most n_top_genes,). Of genes that vary alike the
         first ones.
     """
-    n_cells, n_genes = X.shape
+    n_genes = X.shape[1]
     if n_top_genes >= n_genes:
         return np.arange(n_genes)
-    if isinstance(X, np.ndarray):
-        variance = X.var(axis=0, dtype=np.float64)
-    else:
-        mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
-        square = np.bincount(X.indices, np.square(X.data, dtype=np.float64), minlength=n_genes)
-        variance = square / n_cells - np.square(mean)
-    return np.sort(np.argsort(-variance, kind="stable")[:n_top_genes])
+    return np.sort(np.argsort(-gene_variances(X), kind="stable")[:n_top_genes])

@@ -17,7 +17,7 @@ from cellglass.encode import encode
 from cellglass.errors import TrainingError
 from cellglass.losses import Loss
 from cellglass.network import AutoencoderNetwork
-from cellglass.partition import by_size, kmeans
+from cellglass.partition import by_size, first_cells, kmeans
 from cellglass.train import cut_into_batches, ratio, weighted
 
 GAMMA = 0.1
@@ -181,8 +181,8 @@ def idec(
         if changed < CHANGED:
             break
     numbers = by_size(clusters)
-    first = [int(clusters[np.flatnonzero(numbers == j)[0]]) for j in range(numbers.max() + 1)]
-    return Idec(trained.network, np.asarray(trained.centers)[first], Z, numbers, history)
+    centers = np.asarray(trained.centers)[clusters[first_cells(numbers)]]
+    return Idec(trained.network, centers, Z, numbers, history)
 
 
 @partial(jax.jit, static_argnames=("loss", "batch_size"))

@@ -101,6 +101,28 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
     return _as_categorical(_labels_in_column(adata, column, name), name)
 
 
+def known_classes(
+    adata: AnnData, labels: str | None
+) -> tuple[pd.Categorical[str] | None, dict[str, str]]:
+    """Take the labels that scores are held against, and the names of all that was read.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    labels
+        Column of ``obs``. None: the column ``label`` if there is one, else no labels.
+    """
+    from cellglass.read import SOURCE_KEY
+
+    source = dict(adata.uns.get(SOURCE_KEY, {}))
+    if labels is not None:
+        source["labels"] = labels
+    elif "label" in adata.obs:
+        labels = "label"
+    return None if labels is None else labels_of(adata, labels), source
+
+
 def _as_categorical(found: list[str], name: str) -> pd.Categorical[str]:
     import pandas as pd
 

@@ -210,18 +210,32 @@ def fraction_zero(X: np.ndarray | sparse.csr_matrix) -> float:
 
 def total_variance(X: np.ndarray | sparse.csr_matrix | Parts) -> float:
     """Sum of the variances of all genes of a matrix (n_cells, n_genes), in float64."""
-    n_cells = X.shape[0]
+    if isinstance(X, sparse.csr_matrix):
+        return float(gene_variances(X).sum())
+    return float(_squares_about_mean(X).sum() / X.shape[0])
+
+
+def gene_variances(X: np.ndarray | sparse.csr_matrix | Parts) -> np.ndarray:
+    """Variance of every gene of a matrix (n_cells, n_genes), in float64, (n_genes,)."""
     if isinstance(X, sparse.csr_matrix):
         X = X.astype(np.float64)
-        mean = np.asarray(X.mean(axis=0))
-        return float((np.asarray(X.multiply(X).mean(axis=0)) - np.square(mean)).sum())
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        found: np.ndarray = square - np.square(mean)
+        return found
+    return _squares_about_mean(X) / X.shape[0]
+
+
+def _squares_about_mean(X: np.ndarray | Parts) -> np.ndarray:
+    """Sum of squared distances from a gene's mean, (n_genes,), a run of cells at a time."""
+    n_cells = X.shape[0]
     first = X[:1].astype(np.float64)  # about it, not about 0: nothing cancels
     total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     for start in range(0, n_cells, CHUNK):
         away = X[start : start + CHUNK] - first
         total += away.sum(axis=0)
         squares += np.square(away, out=away).sum(axis=0)
-    return float(np.maximum(squares - np.square(total) / n_cells, 0).sum() / n_cells)
+    return np.maximum(squares - np.square(total) / n_cells, 0)
 
 
 def mean_at_zeros(X: np.ndarray | sparse.csr_matrix, X_hat: np.ndarray | Parts) -> float | None:

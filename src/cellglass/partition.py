@@ -122,3 +122,9 @@ def by_size(clusters: np.ndarray) -> np.ndarray:
     rank = np.empty(len(sizes), np.int64)
     rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
     return rank[inverse]
+
+
+def first_cells(clusters: np.ndarray) -> np.ndarray:
+    """Give the first cell of every cluster, in order of their numbers, (n_clusters,)."""
+    first: np.ndarray = np.unique(clusters, return_index=True)[1]
+    return first

@@ -605,11 +605,8 @@ def _trained_jointly(
     max_epochs: int, random_state: int,
 ) -> tuple[Clusters, Idec]:  # fmt: skip
     """Train the model under a key together with its clusters."""
-    from dataclasses import replace
-
     from cellglass.idec import idec
     from cellglass.losses import LOSSES
-    from cellglass.mixture import membership
 
     model, rows, _ = _rows_of_model(adata, key)
     joint = idec(
@@ -617,10 +614,7 @@ def _trained_jointly(
         max_epochs=max_epochs, batch_size=model.settings["batch_size"],
         learning_rate=model.settings["learning_rate"], random_state=random_state,
     )  # fmt: skip
-    # Joint training draws cells to the centres: only the space before can tell how sure
-    # their places are.
-    sure = membership(Z, joint.clusters)
-    return replace(found, clusters=joint.clusters, membership=sure), joint
+    return found.moved(joint.clusters, before=Z), joint
 
 
 def model_and_matrix(

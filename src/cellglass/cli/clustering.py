@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellglass.cli import options as opt
+from cellglass.cli.reading import checksum, read_labelled
 from cellglass.cli.terminal import bars, exits, load, print_clustering
 from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from cellglass.checkpoint import Checkpoints
     from cellglass.cluster import Clustering
 
@@ -155,11 +154,8 @@ def cluster(
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
             from cellglass.cluster import cluster as run
-            from cellglass.read import read
 
-            adata = read(matrix, labels=labels, layer=layer, use_raw=use_raw)
-            if labels is None and "label" in adata.obs:
-                del adata.obs["label"]  # no labels were asked for
+            adata = read_labelled(matrix, labels, layer=layer, use_raw=use_raw)
             progress("Reading", 1, 1)
 
             def make(
@@ -176,20 +172,10 @@ def cluster(
             for name in ("loss", "n_latent", "max_epochs", "variational"):
                 if settings[name] is None:  # then the data decide
                     del asked[name]
-            done = task.do(asked, lambda: _checksum(adata), make)
+            done = task.do(asked, lambda: checksum(adata), make)
     if done is None:
         return
     if not quiet:
         print_clustering(*done)
     if open_page:
         typer.launch(str(done[1].resolve()))
-
-
-def _checksum(adata: AnnData) -> str:
-    """Checksum of data and labels, as ``results.json`` has it."""
-    from cellglass.fit import digest
-    from cellglass.labels import labels_of
-    from cellglass.report.summarize import data_and_labels
-
-    labels = labels_of(adata, "label") if "label" in adata.obs else None
-    return data_and_labels(digest(adata.X, adata.var_names), labels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellglass.cli import options as opt
+from cellglass.cli.reading import checksum, read_labelled
 from cellglass.cli.terminal import bars, exits, print_closing_table
 from cellglass.cli.terminal import load as load_modules
 from cellglass.cli.work import Work
@@ -80,16 +81,9 @@ def compare(
             "n_clusters": n_clusters, "input": input.value, "random_state": random_state,
         }  # fmt: skip
 
-    def read_matrix() -> AnnData:
-        from cellglass.read import read
-
-        adata = read(matrix, labels=labels, layer=layer, use_raw=use_raw)
-        if labels is None and "label" in adata.obs:
-            del adata.obs["label"]  # no labels were asked for
-        return adata
-
     _compare(
-        read_matrix, output, settings, checkpoint_every=checkpoint_every, resume=resume,
+        lambda: read_labelled(matrix, labels, layer=layer, use_raw=use_raw),
+        output, settings, checkpoint_every=checkpoint_every, resume=resume,
         tensorboard=tensorboard, mlflow=mlflow, overwrite=overwrite, quiet=quiet,
         open_page=open_page,
     )  # fmt: skip
@@ -173,6 +167,7 @@ def _compare(
             progress("Reading", 1, 1)
 
             from cellglass.compare import compare as run
+            from cellglass.genes import collect_gene_ids
             from cellglass.report.write import write_report
 
             def make(
@@ -186,21 +181,10 @@ def _compare(
                     progress=progress,
                 )  # fmt: skip
 
-            done = task.do(settings, lambda: _checksum(adata), make)
+            done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
     if done is None:
         return
     if not quiet:
         print_closing_table(*done)
     if open_page:
         typer.launch(str(done[1].resolve()))
-
-
-def _checksum(adata: AnnData) -> str:
-    """Checksum of data and labels, as ``results.json`` has it."""
-    from cellglass.fit import digest
-    from cellglass.genes import collect_gene_ids
-    from cellglass.labels import labels_of
-    from cellglass.report.summarize import data_and_labels
-
-    labels = labels_of(adata, "label") if "label" in adata.obs else None
-    return data_and_labels(digest(adata.X, adata.var_names, collect_gene_ids(adata)), labels)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellglass.outputs import csv_text
-from cellglass.report.folder import OutputFolder
+from cellglass.report.folder import OutputFolder, write_figures, write_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,17 +63,12 @@ def _write_content(clustering: Clustering, folder: Path) -> None:
     from cellglass.report.write import h5ad_bytes
 
     summary = clustering.summary
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_results(summary, folder)
     _write_csv(clustering.to_frame().reset_index(), folder / "clusters.csv")
     if clustering.markers is not None:
         _write_csv(clustering.markers, folder / "markers.csv")
     (folder / "embedding.h5ad").write_bytes(h5ad_bytes(embedding_of(clustering)))
-    (folder / "figures").mkdir()
-    drawings = list(draw_clustering(clustering))
-    for drawing in drawings:
-        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
-        (folder / "figures" / f"{drawing.name}.svg").write_bytes(drawing.svg)
+    drawings = write_figures(draw_clustering(clustering), folder)
     page = render_clustering(summary, drawings, legends_of(clustering))
     (folder / "report.html").write_text(page, encoding="utf-8")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellglass.checkpoint import check_no_link, clear_unmarked, is_unfinished
 from cellglass.errors import InputError
@@ -16,6 +16,27 @@ from cellglass.outputs import (
     recover_leftovers,
     scratch_beside,
 )
+
+if TYPE_CHECKING:
+    from cellglass.report.figures import Drawing
+
+
+def write_results(summary: Mapping[str, Any], folder: Path) -> None:
+    """Write ``results.json``."""
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_figures(drawings: Iterable[Drawing], folder: Path) -> list[Drawing]:
+    """Write every figure as PNG and SVG into ``figures/``, as it is drawn; give all back."""
+    figures = folder / "figures"
+    figures.mkdir()
+    written = []
+    for drawing in drawings:
+        (figures / f"{drawing.name}.png").write_bytes(drawing.png)
+        (figures / f"{drawing.name}.svg").write_bytes(drawing.svg)
+        written.append(drawing)
+    return written
 
 
 @dataclass(frozen=True)

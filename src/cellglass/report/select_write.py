@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellglass.report.folder import OutputFolder
+from cellglass.report.folder import OutputFolder, write_figures, write_results
 
 if TYPE_CHECKING:
     from cellglass.select import Selection
@@ -55,13 +54,8 @@ def _write_content(selection: Selection, folder: Path) -> None:
     from cellglass.report.select_summary import errors_csv
 
     summary = selection.summary
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_results(summary, folder)
     (folder / "errors.csv").write_text(errors_csv(summary), encoding="utf-8")
-    (folder / "figures").mkdir()
-    drawings = list(draw_selection(summary))
-    for drawing in drawings:
-        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
-        (folder / "figures" / f"{drawing.name}.svg").write_bytes(drawing.svg)
+    drawings = write_figures(draw_selection(summary), folder)
     page = render_selection(summary, drawings)
     (folder / "report.html").write_text(page, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass.fit import model_of
-from cellglass.report.folder import OutputFolder
+from cellglass.report.folder import OutputFolder, write_figures, write_results
 from cellglass.report.summarize import figure_names, metrics_csv, scores_csv
 
 if TYPE_CHECKING:
@@ -81,8 +80,7 @@ def _write_content(
     from cellglass.report.render import render
 
     summary = comparison.summary
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_results(summary, folder)
     (folder / "metrics.csv").write_text(metrics_csv(summary), encoding="utf-8")
     (folder / "scores.csv").write_text(scores_csv(summary), encoding="utf-8")
 
@@ -96,7 +94,6 @@ def _write_content(
         model.save(folder / "models" / f"{run.name}.safetensors")
     (folder / "embedding.h5ad").write_bytes(h5ad_bytes(embedding_of(comparison)))
 
-    (folder / "figures").mkdir()
     done = 0
 
     def advance() -> None:
@@ -104,11 +101,7 @@ def _write_content(
         done += 1
         progress("Figures", done, n_drawings(comparison))
 
-    drawings = []
-    for drawing in draw(comparison, advance):
-        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png)
-        (folder / "figures" / f"{drawing.name}.svg").write_bytes(drawing.svg)
-        drawings.append(drawing)
+    drawings = write_figures(draw(comparison, advance), folder)
     legends = {run.name: classes_of(comparison, run)[1] for run in comparison.runs}
     page = render(summary, drawings, legends)
     (folder / "report.html").write_text(page, encoding="utf-8")
