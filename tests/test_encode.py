@@ -21,17 +21,40 @@ def make(n_cells, n_genes, *, n_layers=1, n_hidden=8):
     return network, X
 
 
+def through(layers, X):
+    """Layers applied by numpy, in 64 bits."""
+    for layer in layers[:-1]:
+        X = np.maximum(X @ np.float64(layer.weight) + np.float64(layer.bias), 0)
+    return X @ np.float64(layers[-1].weight) + np.float64(layers[-1].bias)
+
+
 @pytest.mark.parametrize("n_cells", [1, 6, 7, 20], ids=lambda n: f"{n} cells")
-def test_chunks_give_what_the_network_gives_on_all_cells(n_cells, monkeypatch):
+def test_chunks_give_what_numpy_gives_on_all_cells(n_cells, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 7)
     network, X = make(n_cells, 12)
     rows = on_device(X)
+    Z = through(network.encoder, X)
+    np.testing.assert_allclose(module.encode(network, rows), Z, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        module.encode(network, rows), network.encode(X), rtol=1e-5, atol=1e-6
+        module.reconstruct(network, rows, MSE),
+        through(network.decoder, Z),
+        rtol=1e-5,
+        atol=1e-6,
     )
-    np.testing.assert_allclose(
-        module.reconstruct(network, rows, MSE), network(X).eta, rtol=1e-5, atol=1e-6
-    )
+
+
+def test_products_have_all_bits_whatever_the_device_would_do_by_default(monkeypatch):
+    network, X = make(5, 12)
+    programs = []
+
+    def traced(network, x):
+        programs.append(str(jax.make_jaxpr(type(network).encode)(network, x)))
+        return network.encode(x)
+
+    monkeypatch.setattr(module, "_encode", traced)
+    module.encode(network, X)
+    assert programs[0].count("dot_general") == 2
+    assert programs[0].count("HIGHEST") == 2 * 2  # of either factor
 
 
 @pytest.mark.parametrize("n_cells", [1, 7, 20], ids=lambda n: f"{n} cells")

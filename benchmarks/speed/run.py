@@ -6,13 +6,16 @@ what slows the whole machine down cancels, and their median is what is told.
 
     make bench                                # all of it, about half an hour on two cores
     .venv/bin/python benchmarks/speed/run.py --rounds 1 --only job
+
+Where one Python has both JAX and PyTorch with CUDA, and scvi-tools:
+
+    python benchmarks/speed/run.py --only accelerator --torch-python python --write
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import shutil
@@ -22,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +108,9 @@ def in_rounds(jobs: dict[str, Callable[[], Finished]], rounds: int) -> Measured:
         for name, job in jobs.items():
             found[name].append(job())
             last = found[name][-1]
-            sys.stderr.write(f"round {i + 1}: {name}: {last.wall:.1f} s\n")
+            epoch = last.answer.get("seconds", {}).get("epoch")
+            each = f", {epoch:.4f} s an epoch" if epoch else ""
+            sys.stderr.write(f"round {i + 1}: {name}: {last.wall:.1f} s{each}\n")
     return found
 
 
@@ -160,7 +166,7 @@ def epochs(n_cells: int, n_genes: int, n_epochs: int, rounds: int) -> Measured:
     )
 
 
-def accelerator() -> str:
+def accelerator(torch_python: Path) -> str:
     """Name the accelerator that cellglass and PyTorch both see, or say that there is none."""
     ask = (
         "import jax, json; device = jax.devices()[0]; "
@@ -169,27 +175,31 @@ def accelerator() -> str:
     done = subprocess.run([OURS, "-c", ask], capture_output=True, text=True, check=True)
     platform_name, kind = json.loads(done.stdout)
     torch = subprocess.run(
-        [SCVI, "-c", "import torch; raise SystemExit(not torch.cuda.is_available())"],
+        [torch_python, "-c", "import torch; raise SystemExit(not torch.cuda.is_available())"],
         capture_output=True, check=False,
     )  # fmt: skip
     return kind if platform_name == "gpu" and torch.returncode == 0 else ""
 
 
-def epochs_on_accelerator(rounds: int) -> Measured:
-    """Pass epochs of 50,000 × 2000 on an accelerator; empty where there is none."""
-    if not accelerator():
-        return {}
+def epochs_on_accelerator(rounds: int, torch_python: Path) -> Measured:
+    """Pass epochs of 50,000 × 2000 on an accelerator."""
     given = data(50_000, 2000)
     log, counts = given / "log.npy", given / "counts.npy"
     ours = [OURS, PEERS / "cellglass_epochs.py"]
-    torch = [SCVI, PEERS / "torch_epochs.py", log, "12"]
+    torch = [torch_python, PEERS / "torch_epochs.py", log, "6"]
+    scvi = [torch_python, PEERS / "scvi_epochs.py", counts, "3", "gpu"]
     return in_rounds(
         {
             "cellglass mse": lambda: run([*ours, log, "12", "mse"]),
+            "cellglass mse, each of 8 side by side": lambda: run([*ours, log, "6", "mse", "8"]),
+            "cellglass mse, 32-bit products": lambda: run(
+                [*ours, log, "12", "mse"], JAX_DEFAULT_MATMUL_PRECISION="highest"
+            ),
             "cellglass nb": lambda: run([*ours, counts, "12", "nb"]),
+            "cellglass zinb": lambda: run([*ours, counts, "12", "zinb"]),
             "PyTorch loop": lambda: run([*torch, "plain", "cuda"]),
             "PyTorch loop, tuned": lambda: run([*torch, "tuned", "cuda"]),
-            "scVI": lambda: run([SCVI, PEERS / "scvi_epochs.py", counts, "4", "gpu"]),
+            "scVI": lambda: run(scvi),
         },
         rounds,
     )
@@ -245,23 +255,14 @@ def job_table(found: Measured) -> str:
 def epoch_table(title: str, found: Measured) -> str:
     """Tell the epochs of one size."""
     times = {name: [one.answer["seconds"]["epoch"] for one in f] for name, f in found.items()}
-    mse = times["cellglass mse"]
-    bound = times.get("lower bound", [math.nan] * len(mse))
-    rows = [
-        [
-            name, spread(seconds, 3), f"{times_as_long(bound, seconds):.2f}",
-            f"{times_as_long(mse, seconds):.2f}",
-        ]
-        for name, seconds in times.items()
-    ]  # fmt: skip
-    return table([title, "seconds an epoch", "× lower bound", "× cellglass mse"], rows)
-
-
-def accelerator_table(found: Measured) -> str:
-    """Tell the epochs on an accelerator, or that there is none."""
-    if not found:
-        return "No accelerator that JAX and PyTorch both see: epochs on one were not measured."
-    return epoch_table(f"50,000 × 2000, {accelerator()}", found)
+    mse, bound = times["cellglass mse"], times.get("lower bound")
+    rows, head = [], [title, "seconds an epoch", "× lower bound", "× cellglass mse"]
+    for name, seconds in times.items():
+        ratios = [f"{times_as_long(one, seconds):.2f}" for one in (bound, mse) if one]
+        rows.append([name, spread(seconds, 3), *ratios])
+    if not bound:
+        head.remove("× lower bound")
+    return table(head, rows)
 
 
 def start_table(found: Measured) -> str:
@@ -289,49 +290,62 @@ def hardware() -> str:
     return f"{os.cpu_count()} cores of {name}, {platform.system()}"
 
 
+PARTS = ("start", "job", "small", "large", "accelerator")
+
+
 def main() -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument(
-        "--only", nargs="+", choices=("start", "job", "small", "large", "accelerator"),
-        default=("start", "job", "small", "large", "accelerator"),
+        "--torch-python", type=Path, default=SCVI,
+        help="Python with PyTorch and scvi-tools, for the accelerator; default: .bench/scvi",
     )  # fmt: skip
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     chosen = parser.parse_args()
-    parts: dict[str, tuple[Callable[[], Measured], Callable[[Measured], str]]] = {
-        "start": (lambda: start_up(chosen.rounds), start_table),
-        "job": (lambda: whole_job(chosen.rounds), job_table),
-        "small": (
-            lambda: epochs(5000, 1000, 40, chosen.rounds),
-            lambda found: epoch_table("5000 × 1000", found),
+    rounds = chosen.rounds
+    parts: dict[str, Callable[[], tuple[Measured, str]]] = {
+        "start": lambda: told(start_up(rounds), start_table),
+        "job": lambda: told(whole_job(rounds), job_table),
+        "small": lambda: told(
+            epochs(5000, 1000, 40, rounds), partial(epoch_table, "5000 × 1000")
         ),
-        "large": (
-            lambda: epochs(50_000, 2000, 4, chosen.rounds),
-            lambda found: epoch_table("50,000 × 2000", found),
+        "large": lambda: told(
+            epochs(50_000, 2000, 4, rounds), partial(epoch_table, "50,000 × 2000")
         ),
-        "accelerator": (lambda: epochs_on_accelerator(chosen.rounds), accelerator_table),
     }
-    measured, tables = [], []
-    for name, (measure, tell) in parts.items():
-        if name in chosen.only:
-            measured.append(measure())
-            tables.append(tell(measured[-1]))
-    text = "\n\n".join(
-        [
-            f"{hardware()}; {time.strftime('%Y-%m-%d')}; medians (range), rounds: "
-            f"{chosen.rounds}. {versions(measured)}.",
-            *tables,
-        ]
-    )
+    done = [parts[name]() for name in chosen.only if name in parts]
+    if done:
+        keep("speed", report(hardware(), rounds, *done), chosen.write)
+    if "accelerator" in chosen.only:
+        kind = accelerator(chosen.torch_python)
+        if not kind:
+            print("No accelerator that JAX and PyTorch both see: none was measured.")
+            return
+        found = epochs_on_accelerator(rounds, chosen.torch_python)
+        told_of = told(found, partial(epoch_table, f"50,000 × 2000 on {kind}"))
+        keep("accelerator", report(f"{kind}; {hardware()}", rounds, told_of), chosen.write)
+
+
+def told(found: Measured, tell: Callable[[Measured], str]) -> tuple[Measured, str]:
+    """Give what was measured with its table."""
+    return found, tell(found)
+
+
+def report(machine: str, rounds: int, *parts: tuple[Measured, str]) -> str:
+    """Put tables under a line that says where, when and with what they came about."""
+    head = f"{machine}; {time.strftime('%Y-%m-%d')}; medians (range), rounds: {rounds}."
+    known = versions([found for found, _ in parts])
+    return "\n\n".join([f"{head} {known}." if known else head, *[text for _, text in parts]])
+
+
+def keep(name: str, text: str, write: bool) -> None:
+    """Print, and replace what stands between the marks of that name on the page."""
     print(text)
-    if chosen.write:
-        put(text)
-
-
-def put(text: str) -> None:
-    """Replace what stands between the marks on the page."""
-    begin, end = "<!-- speed: begin -->", "<!-- speed: end -->"
+    if not write:
+        return
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)

@@ -132,15 +132,19 @@ def _collect(
     """Run a program over a run of cells, always CHUNK at a time, shape (n_cells, width).
 
     Where there are fewer, the chunk is filled up: matrices of other shapes are multiplied
-    in another order, which would show in the last bits, and compiled anew.
+    in another order, which would show in the last bits, and compiled anew. Products are of
+    full 32 bits: an accelerator's own default has fewer, which is enough to train with, but
+    a model would not give the same there as on a CPU.
     """
     first, last, _ = part.indices(rows.shape[0])
     out = np.empty((max(last - first, 0), width), np.float32)
-    for start in range(first, last, CHUNK):
-        n = min(CHUNK, last - start)
-        if isinstance(rows, np.ndarray):
-            x = jnp.asarray(np.pad(rows[start : start + n], ((0, CHUNK - n), (0, 0))))
-        else:
-            x = _take(rows, jnp.asarray(np.minimum(np.arange(start, start + CHUNK), last - 1)))
-        out[start - first : start - first + n] = np.asarray(program(network, x))[:n]
+    with jax.default_matmul_precision("highest"):
+        for start in range(first, last, CHUNK):
+            n = min(CHUNK, last - start)
+            if isinstance(rows, np.ndarray):
+                x = jnp.asarray(np.pad(rows[start : start + n], ((0, CHUNK - n), (0, 0))))
+            else:
+                cells = np.minimum(np.arange(start, start + CHUNK), last - 1)
+                x = _take(rows, jnp.asarray(cells))
+            out[start - first : start - first + n] = np.asarray(program(network, x))[:n]
     return out
