@@ -69,10 +69,9 @@ def test_affinities_of_cells_without_distances_are_finite(scores):
 def test_the_forces_are_those_of_the_definition():
     scores, layout = grouped(60), cells(60, 2, seed=2).astype(np.float32) * 5
     P = affinities_of(scores)
-    upper = sparse.triu(P, 1).tocsr()
     x, y = np.ascontiguousarray(layout.T)
     pull, push = np.empty((2, 60), np.float32), np.empty((2, 60), np.float32)
-    _attract(upper.indptr, upper.indices, upper.data.astype(np.float32), x, y, *pull)
+    _attract(P.indptr, P.indices.astype(np.uint32), P.data.astype(np.float32), x, y, *pull)
     total = _repel(x, y, *push)
     away = (layout[:, None] - layout[None]).astype(np.float64)
     near = 1 / (1 + np.square(away).sum(axis=2))
@@ -104,15 +103,15 @@ def test_layouts_of_either_gradient_are_as_good():
     assert on_grid == pytest.approx(exact, rel=0.02)
 
 
-@pytest.mark.parametrize("n", [60, 250, 1500])
+@pytest.mark.parametrize("n", [60, 250, FEW, 1500])
 def test_the_divergence_is_within_one_percent_of_scikit_learns_or_lower(n):
     scores = grouped(n)
     P = affinities_of(scores)
     start = (1e-4 * scores[:, :2] / scores[:, 0].std()).astype(np.float32)
     usual = TSNE(perplexity=perplexity_of(n), init=start, random_state=0).fit_transform(scores)
     ours = tsne(scores)
-    # Of few cells a step too many or too few shows: both come to rest at some local minimum.
-    assert divergence(P, ours) <= divergence(P, usual) * (1.01 if n > FEW else 1.05)
+    # That of few cells is mostly lower by some percent.
+    assert divergence(P, ours) <= divergence(P, usual) * (1.01 if n > FEW else 1.0)
     kept = [
         (nearest_neighbors(layout)[:, :, None] == nearest_neighbors(scores)[:, None]).mean()
         for layout in (ours, usual)

@@ -15,8 +15,8 @@ from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
 
 EXAGGERATION = 12.0
-FEW = 500
-"""So few cells take more and smaller steps, which cost next to nothing there."""
+FEW = 1000
+"""So few cells take more steps, with a push of their own each: both cost little there."""
 SOME = 10_000
 """More cells than that take more steps until the layout grows no longer."""
 STEPS_AT_A_TIME = 30
@@ -51,22 +51,24 @@ class Stage:
 def stages(n_cells: int) -> Iterator[Stage]:
     """Plan the descent.
 
-    Few cells: as scikit-learn and most others do. More: P's exaggeration does not end at once
-    but fades by the same factor every 10 steps, which both lowers the divergence and keeps
-    more neighbours. While P is exaggerated, cells are pulled far more than pushed, so the push
-    of an earlier step will do for some steps. The learning rate grows as the exaggeration
-    fades (Belkina et al. 2019 tie the two), to eight times scikit-learn's at the end: an all
-    but exact gradient can bear larger steps than that of a Barnes-Hut tree can.
+    P's exaggeration does not end at once but fades by the same factor every 10 steps, which
+    both lowers the divergence and keeps more neighbours. While P is exaggerated, cells are
+    pulled far more than pushed, so the push of an earlier step will do for some steps. The
+    learning rate grows as the exaggeration fades (Belkina et al. 2019 tie the two), to eight
+    times scikit-learn's at the end: an all but exact gradient can bear larger steps than that
+    of a Barnes-Hut tree can.
     """
     if n_cells <= FEW:
-        yield Stage(250, EXAGGERATION, 1 / 24, 0.5, 3)
-        yield Stage(750, 1.0, 1 / 6, 0.8, 1)
-        return
-    yield Stage(60, EXAGGERATION, 1 / 48, 0.8, 3)
+        push_early, n_last, push_last = 1, 500, 1
+    elif n_cells <= SOME:
+        push_early, n_last, push_last = 5, 360, 2
+    else:
+        push_early, n_last, push_last = 3, 440, 1
+    yield Stage(60, EXAGGERATION, 1 / 48, 0.8, push_early)
     for i in range(30):
         exaggeration = EXAGGERATION ** (1 - i / 30)
-        yield Stage(10, exaggeration, min(1 / (4 * exaggeration), 1 / 6), 0.8, 3)
-    yield Stage(220 if n_cells <= SOME else 440, 1.0, 1 / 6, 0.85, 1)
+        yield Stage(10, exaggeration, min(1 / (4 * exaggeration), 1 / 6), 0.8, push_early)
+    yield Stage(n_last, 1.0, 1 / 6, 0.85, push_last)
 
 
 def descend(P: sparse.csr_matrix, start: np.ndarray, *, exact: bool) -> np.ndarray:
@@ -95,8 +97,8 @@ def descend(P: sparse.csr_matrix, start: np.ndarray, *, exact: bool) -> np.ndarr
     and to the area of the layout.
     """
     n_cells = len(start)
-    upper = sparse.triu(P, 1).tocsr()
-    edges = upper.indptr, upper.indices, upper.data.astype(np.float32)
+    # Unsigned, they cannot count from the end, which would keep the loop from being vectorised.
+    edges = P.indptr, P.indices.astype(np.uint32), P.data.astype(np.float32)
     x, y = np.ascontiguousarray(start.T, np.float32)
     velocity = np.zeros((2, n_cells), np.float32)
     gains = np.ones((2, n_cells), np.float32)
@@ -163,21 +165,22 @@ def _step(  # type: ignore[no-untyped-def]
 @compiled
 def _attract(indptr, indices, p, x, y, fx, fy):  # type: ignore[no-untyped-def]
     """Fill in Σ_j p_ij (y_i − y_j) / (1 + d_ij²) for every cell i."""
-    fx[:] = 0
-    fy[:] = 0
     for i in range(len(x)):
-        sx, sy = np.float32(0), np.float32(0)
-        for k in range(indptr[i], indptr[i + 1]):
-            j = indices[k]
-            dx, dy = x[i] - x[j], y[i] - y[j]
-            weight = p[k] / (np.float32(1) + dx * dx + dy * dy)
-            ux, uy = weight * dx, weight * dy
-            sx += ux
-            sy += uy
-            fx[j] -= ux
-            fy[j] -= uy
-        fx[i] += sx
-        fy[i] += sy
+        of_i = slice(indptr[i], indptr[i + 1])
+        fx[i], fy[i] = _attract_to(x[i], y[i], x, y, indices[of_i], p[of_i])
+
+
+@compiled
+def _attract_to(xi, yi, x, y, neighbors, p):  # type: ignore[no-untyped-def]
+    """Take one cell and its neighbours. The loop is vectorised."""
+    sx, sy = np.float32(0), np.float32(0)
+    for k in range(len(neighbors)):
+        j = neighbors[k]
+        dx, dy = xi - x[j], yi - y[j]
+        weight = p[k] / (np.float32(1) + dx * dx + dy * dy)
+        sx += weight * dx
+        sy += weight * dy
+    return sx, sy
 
 
 @compiled
