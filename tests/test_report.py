@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from html.parser import HTMLParser
+from itertools import chain
 from pathlib import Path
 
 import anndata
@@ -21,7 +22,7 @@ import cellglass as cg
 from cellglass.cli import app
 from cellglass.report import write
 from cellglass.report.colors import class_styles
-from cellglass.report.figures import classes_of, draw
+from cellglass.report.figures import classes_of, draw, draw_run
 from cellglass.report.render import command, python_call, render
 from cellglass.report.write import REPORT
 from conftest import HOSTILE
@@ -287,6 +288,34 @@ def drawings(small_comparison):
     return list(draw(small_comparison, lambda: None))
 
 
+def test_runs_are_handed_out_in_order_and_drawn_early_they_look_the_same(small, drawings):
+    drawn, done = {}, []
+
+    def draw_early(run, original, labels):
+        drawn[run.name] = list(draw_run(run, original, labels))
+
+    comparison = cg.compare(
+        small, n_latent=(2, 3), n_hidden=8, max_epochs=3, on_run=draw_early,
+        progress=lambda *told: done.append(told),
+    )  # fmt: skip
+    assert list(drawn) == [run.name for run in comparison.runs]
+    again = list(draw(comparison, lambda: None, drawn))
+    assert [(one.name, one.png, one.svg) for one in again] == [
+        (one.name, one.png, one.svg) for one in drawings
+    ]
+    early = list(chain.from_iterable(drawn.values()))
+    assert all(one is other for one, other in zip(again, early, strict=False))
+    assert ("Maps and clusters", 7, 7) in done
+
+
+def test_what_on_run_raises_ends_the_comparison(small):
+    def fail(run, original, labels):
+        raise KeyError(run.name)
+
+    with pytest.raises(KeyError, match="mse_2_seed0"):
+        cg.compare(small, n_latent=2, loss="mse", n_hidden=8, max_epochs=1, on_run=fail)
+
+
 def test_figures_are_the_same_every_time(drawings, folder):
     for drawing in drawings:
         path = folder / "figures" / drawing.name
@@ -351,7 +380,7 @@ def test_labels_of_another_column_are_named(small):
 
 
 def test_a_class_has_the_same_style_in_every_run(small_comparison):
-    legends = [classes_of(small_comparison, run)[1] for run in small_comparison.runs]
+    legends = [classes_of(run, small_comparison.labels)[1] for run in small_comparison.runs]
     assert all(legend.styles == class_styles(HOSTILE) for legend in legends)
 
 
@@ -361,7 +390,7 @@ def test_the_page_embeds_the_figures_of_the_folder(folder, page):
 
 
 def test_rendering_again_gives_the_same_page(small_comparison, drawings, page):
-    legends = {r.name: classes_of(small_comparison, r)[1] for r in small_comparison.runs}
+    legends = {r.name: classes_of(r, small_comparison.labels)[1] for r in small_comparison.runs}
     assert render(small_comparison.summary, drawings, legends) == page
 
 
@@ -399,7 +428,7 @@ def test_overwriting_replaces_a_report_and_keeps_other_files(
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def write_stub(comparison, folder, progress):
+def write_stub(comparison, folder, drawn, progress):
     for name in REPORT.content:
         if "." in name:
             (folder / name).write_text("new")

@@ -225,6 +225,7 @@ def compare(
     checkpoints: str | Path | Checkpoints | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    on_run: Callable[[Evaluation, Maps, pd.Categorical[str] | None], None] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Train an autoencoder for every pair of latent size and loss, and judge them all.
@@ -303,6 +304,10 @@ def compare(
         Write the state of a training after so many epochs.
     resume
         Go on from what is in ``checkpoints``, if there is anything.
+    on_run
+        Called with every run as soon as it is judged, in their order: the
+        :class:`cellglass.evaluate.Evaluation`, the maps of the cells themselves, and the
+        known classes. The next training begins when it returns, while other runs are judged.
     progress
         Called as ``progress(stage, done, total)`` on the way.
 
@@ -388,6 +393,14 @@ def compare(
         ]
         spread = total_variance(X)
         judged: list[Judged] = []
+        runs: list[Evaluation] = []
+
+        def take_over() -> None:
+            """Wait for the next run, in their order, and hand it out."""
+            runs.append(judged[len(runs)].result(maps_begun.result(), spread))
+            if on_run is not None:
+                on_run(runs[-1], maps_begun.result(), classes)
+
         for group in settings.by_seed():
             trainings = train_seeds(
                 rows, is_validation, group, data=data_digest,
@@ -397,12 +410,13 @@ def compare(
                 epochs.finish_run(run.run)
                 judged.append(judging.begin_run(run, training, rows))
                 stage.reach(sum(one.done for one in judged))
+                while maps_begun.done() and len(runs) < len(judged) and judged[len(runs)].done:
+                    take_over()
         original_maps, original = maps_begun.result(), original_begun.result()
         baselines = [baseline.result() for baseline in baselines_begun]
         stage.reach(1 + len(baselines))
-        runs = []
-        for one in judged:
-            runs.append(one.result(original_maps, spread))
+        while len(runs) < n_runs:
+            take_over()
             stage.reach(1 + len(baselines) + len(runs))
     return Comparison(
         settings=settings, preprocessor=preprocessor,

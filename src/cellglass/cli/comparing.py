@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from cellglass.checkpoint import Checkpoints
     from cellglass.compare import Comparison
+    from cellglass.evaluate import Evaluation
+    from cellglass.project import Maps
+    from cellglass.report.figures import Drawing
 
 app = typer.Typer()
 
@@ -173,12 +176,20 @@ def _compare(
             def make(
                 kept: Checkpoints | None, may_be_there: Callable[[], bool]
             ) -> tuple[Comparison, Path]:
+                drawn: dict[str, list[Drawing]] = {}
+
+                def draw_early(judged: Evaluation, original: Maps, labels: Any) -> None:
+                    from cellglass.report.figures import draw_run
+
+                    drawn[judged.name] = list(draw_run(judged, original, labels))
+
                 comparison = run(
-                    adata, **settings, callbacks=callbacks, checkpoints=kept, progress=progress
-                )
+                    adata, **settings, callbacks=callbacks, checkpoints=kept,
+                    on_run=draw_early, progress=progress,
+                )  # fmt: skip
                 return comparison, write_report(
                     comparison, output, overwrite=task.overwrite, resume=may_be_there(),
-                    progress=progress,
+                    drawn=drawn, progress=progress,
                 )  # fmt: skip
 
             done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)

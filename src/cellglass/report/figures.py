@@ -6,8 +6,9 @@ import io
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -23,8 +24,11 @@ from cellglass.report.summarize import agreement_scores, figure_names
 from cellglass.uncertainty import mean_and_interval
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cellglass.compare import Comparison
     from cellglass.evaluate import Evaluation
+    from cellglass.project import Maps
 
 DPI = 130
 PANEL = 5.0, 4.3  # inches
@@ -111,7 +115,11 @@ class Legend:
     styles: dict[str, Style]
 
 
-def draw(comparison: Comparison, progress: Callable[[], None]) -> Iterator[Drawing]:
+def draw(
+    comparison: Comparison,
+    progress: Callable[[], None],
+    drawn: Mapping[str, Sequence[Drawing]] = MappingProxyType({}),
+) -> Iterator[Drawing]:
     """Draw all figures of a comparison.
 
     Parameters
@@ -120,10 +128,12 @@ def draw(comparison: Comparison, progress: Callable[[], None]) -> Iterator[Drawi
         All runs and baselines.
     progress
         Called after every figure.
+    drawn
+        Of runs, by name, whose figures :func:`draw_run` has drawn already.
     """
     for run in comparison.runs:
-        codes, legend = classes_of(comparison, run)
-        for drawing in _draw_run(comparison, run, codes, legend):
+        there = drawn.get(run.name)
+        for drawing in there or draw_run(run, comparison.original_maps, comparison.labels):
             yield drawing
             progress()
     for overview in (_draw_errors, _draw_clustering):
@@ -136,7 +146,9 @@ def n_drawings(comparison: Comparison) -> int:
     return len(figure_names([run.name for run in comparison.runs]))
 
 
-def classes_of(comparison: Comparison, run: Evaluation) -> tuple[np.ndarray, Legend]:
+def classes_of(
+    run: Evaluation, labels: pd.Categorical[str] | None
+) -> tuple[np.ndarray, Legend]:
     """Colour cells by their labels; without labels, by the run's k-means clusters.
 
     Returns
@@ -144,9 +156,9 @@ def classes_of(comparison: Comparison, run: Evaluation) -> tuple[np.ndarray, Leg
     tuple
         Class of every cell, integers from 0, shape (n_cells,); and the legend.
     """
-    if comparison.labels is not None:
-        names = tuple(map(str, comparison.labels.categories))
-        return np.asarray(comparison.labels.codes), Legend("label", names, class_styles(names))
+    if labels is not None:
+        names = tuple(map(str, labels.categories))
+        return np.asarray(labels.codes), Legend("label", names, class_styles(names))
     clusters = run.latent.clustering["kmeans"].clusters
     width = len(str(clusters.max()))
     names = tuple(f"{i:0{width}}" for i in range(int(clusters.max()) + 1))
@@ -154,10 +166,21 @@ def classes_of(comparison: Comparison, run: Evaluation) -> tuple[np.ndarray, Leg
     return clusters, Legend(title, names, class_styles(names))
 
 
-def _draw_run(
-    comparison: Comparison, run: Evaluation, codes: np.ndarray, legend: Legend
+def draw_run(
+    run: Evaluation, original: Maps, labels: pd.Categorical[str] | None
 ) -> Iterator[Drawing]:
-    original = comparison.original_maps
+    """Draw the figures of one run.
+
+    Parameters
+    ----------
+    run
+        What was judged.
+    original
+        Maps of the cells themselves.
+    labels
+        Known class of every cell; None without labels.
+    """
+    codes, legend = classes_of(run, labels)
     loss, n_latent, seed = run.settings.loss, run.settings.n_latent, run.settings.seed
     what = f"{loss}, {n_latent} latent dimension{'s' if n_latent > 1 else ''}, seed {seed}"
     for space, maps, noun in (

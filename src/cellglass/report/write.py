@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.compare import Comparison
+    from cellglass.report.figures import Drawing
 
 
 def _files(results: Mapping[str, Any]) -> set[str]:
@@ -49,6 +51,7 @@ def write_report(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    drawn: Mapping[str, Sequence[Drawing]] = MappingProxyType({}),
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Path:
     """Write all output files of a comparison.
@@ -59,6 +62,9 @@ def write_report(
         What to report.
     folder, overwrite, resume
         As :meth:`cellglass.report.folder.OutputFolder.write` takes them.
+    drawn
+        Figures of runs, by name, that :func:`cellglass.report.figures.draw_run` has drawn
+        already.
     progress
         Called as ``progress(stage, done, total)``.
 
@@ -68,13 +74,16 @@ def write_report(
         Of ``report.html`` in the target.
     """
     return REPORT.write(
-        folder, lambda made: _write_content(comparison, made, progress),
+        folder, lambda made: _write_content(comparison, made, drawn, progress),
         overwrite=overwrite, resume=resume,
     )  # fmt: skip
 
 
 def _write_content(
-    comparison: Comparison, folder: Path, progress: Callable[[str, int, int], None]
+    comparison: Comparison,
+    folder: Path,
+    drawn: Mapping[str, Sequence[Drawing]],
+    progress: Callable[[str, int, int], None],
 ) -> None:
     from cellglass.report.figures import classes_of, draw, n_drawings
     from cellglass.report.render import render
@@ -101,8 +110,8 @@ def _write_content(
         done += 1
         progress("Figures", done, n_drawings(comparison))
 
-    drawings = write_figures(draw(comparison, advance), folder)
-    legends = {run.name: classes_of(comparison, run)[1] for run in comparison.runs}
+    drawings = write_figures(draw(comparison, advance, drawn), folder)
+    legends = {run.name: classes_of(run, comparison.labels)[1] for run in comparison.runs}
     page = render(summary, drawings, legends)
     (folder / "report.html").write_text(page, encoding="utf-8")
 
