@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
+from cellglass.cluster import votes_of_pca
 from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
 from cellglass.consensus import agreement_of_members, consensus
 from cellglass.gene_choice import most_variable_genes
@@ -154,6 +155,36 @@ def test_a_consensus_is_never_worse_than_its_median_member(seed, noise):
     found = consensus_of_spaces(spaces, n_clusters=5)
     members = [adjusted_rand_score(truth, member) for member in found.members]
     assert adjusted_rand_score(truth, found.clusters) >= np.median(members)
+
+
+def test_a_weight_counts_as_so_many_members():
+    rng = np.random.default_rng(3)
+    members = [rng.dirichlet(np.ones(3), size=50) for _ in range(3)]
+    found = consensus(members, weights=[1, 1, 2], n_clusters=3)
+    twice = consensus([*members, members[2]], n_clusters=3)
+    np.testing.assert_allclose(found, twice)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    alone = consensus(members, weights=[0, 0, 1], n_clusters=3)
+    assert adjusted_rand_score(alone.argmax(axis=1), members[2].argmax(axis=1)) == 1
+
+
+def test_a_space_beside_has_its_say_but_is_no_member():
+    """Networks that learned nothing are overruled by components that show the groups."""
+    truth, X = groups(300, apart(3, 4, 12.0), seed=0)
+    noise = [np.random.default_rng(i).normal(size=(300, 4)) for i in range(3)]
+    how = {"n_clusters": 3, "random_state": 0}
+    alone = consensus_of_spaces(noise, **how)
+    helped = consensus_of_spaces(noise, beside=X, beside_votes=3, **how)
+    assert adjusted_rand_score(truth, alone.clusters) < 0.1
+    assert adjusted_rand_score(truth, helped.clusters) > 0.95
+    assert len(helped.members) == 3
+    for own, other in zip(alone.members, helped.members, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize(("n_cells", "votes"), [(20, 5), (500, 5), (1000, 2.5), (10_000, 0.25)])
+def test_the_vote_of_pca_fades_with_the_cells(n_cells, votes):
+    assert votes_of_pca(n_cells, 5) == pytest.approx(votes)
 
 
 def test_agreement_of_members():

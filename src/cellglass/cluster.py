@@ -35,6 +35,7 @@ from cellglass.labels import known_classes
 from cellglass.losses import LOSSES
 from cellglass.markers import find_markers
 from cellglass.metrics import AGREEMENT, fraction_zero, silhouettes
+from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor
 from cellglass.project import Maps, project
 from cellglass.settings import ModelSettings, TrainingSettings
@@ -51,7 +52,18 @@ CELLS_A_DIMENSION = 20
 """So many cells there are for a dimension at least, where none are named."""
 STEPS = 2000
 """Steps of a training where no number of epochs is named."""
+FEW = 500
+"""Up to so many cells, principal components have as many votes as all networks together."""
 METHODS = ("consensus", "leiden", "kmeans", "gaussian_mixture", "idec")
+
+
+def votes_of_pca(n_cells: int, seeds: int) -> float:
+    """Give how many networks the vote of principal components counts for.
+
+    The fewer cells there are, the less do networks find that principal components do not:
+    as many as there are networks, up to 500 cells, and less in proportion beyond.
+    """
+    return seeds * min(1.0, FEW / n_cells)
 
 
 def enough_epochs(n_cells: int, batch_size: int) -> int:
@@ -180,6 +192,13 @@ class Clustering:
         return self.found.confidence
 
     @property
+    def pca_votes(self) -> float | None:
+        """How many networks the vote of PCA counts for; None if it has none."""
+        if self.settings.method != "consensus":
+            return None
+        return votes_of_pca(len(self.clusters), self.settings.seeds)
+
+    @property
     def n_clusters(self) -> int:
         """Number of clusters."""
         return self.found.n_clusters
@@ -295,8 +314,9 @@ def cluster(
         AnnData (its ``X``), array or sparse matrix. It is left as it is.
     method
         ``consensus``: what k-means and Gaussian mixtures find in the latent vectors of
-        several networks, averaged
-        (:func:`cellglass.cluster_space.consensus_of_spaces`). On those of one network:
+        several networks, and in as many principal components as these have dimensions,
+        averaged (:func:`cellglass.cluster_space.consensus_of_spaces`). On the latent vectors
+        of one network:
         ``leiden`` (Traag et al. 2019), ``kmeans``, ``gaussian_mixture``
         (:func:`cellglass.mixture.gaussian_mixture`), or ``idec``, which trains network and
         clusters together (:func:`cellglass.idec.idec`).
@@ -422,7 +442,12 @@ def cluster(
     joint = None
     how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
     if method == "consensus":
-        found = consensus_of_spaces(spaces, **how, random_state=random_state)
+        seen = values[:, genes]
+        pca = fit_pca(seen, n_latent, random_state=random_state).transform(seen)
+        found = consensus_of_spaces(
+            spaces, beside=pca, beside_votes=votes_of_pca(adata.n_obs, seeds), **how,
+            random_state=random_state,
+        )  # fmt: skip
         agree = [AGREEMENT["ari"](found.clusters, own) for own in found.members]
         mapped = int(np.argmax(agree))
     else:

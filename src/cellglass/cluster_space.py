@@ -133,6 +133,8 @@ def cluster_space(
 def consensus_of_spaces(
     spaces: Sequence[np.ndarray],
     *,
+    beside: np.ndarray | None = None,
+    beside_votes: float = 1.0,
     n_clusters: int | None = None,
     n_neighbors: int = 15,
     random_state: int = 0,
@@ -154,8 +156,13 @@ def consensus_of_spaces(
     spaces
         Such as latent vectors of networks with different seeds, each of shape (n_cells,
         n_dimensions).
+    beside
+        One more space, of another kind, such as principal components. It is not among the
+        ``members`` of the result.
+    beside_votes
+        How many spaces its vote counts for.
     n_clusters
-        How many. Default: the median of what Leiden finds in them.
+        How many. Default: the median of what Leiden finds in `spaces`.
     n_neighbors, random_state
         As in :func:`cluster_space`.
     """
@@ -169,10 +176,14 @@ def consensus_of_spaces(
         counts = [int(one.clusters.max()) + 1 for one in scans]
         k = int(np.median(counts))
         scan = scans[int(np.argmin(np.abs(np.array(counts) - k)))]
-    members = [_by_both(space, k, random_state) for space in spaces]
-    found = consensus(members, n_clusters=k)
+    votes = [_by_both(space, k, random_state) for space in spaces]
+    own = tuple(by_size(vote.argmax(axis=1)) for vote in votes)
+    weights = [1.0] * len(votes)
+    if beside is not None:
+        votes.append(_by_both(beside, k, random_state))
+        weights.append(beside_votes)
+    found = consensus(votes, weights=weights, n_clusters=k)
     origin = "leiden" if n_clusters is None else "given"
-    own = tuple(by_size(member.argmax(axis=1)) for member in members)
     return _numbered(found.argmax(axis=1), found, origin, scan, own)
 
 

@@ -14,7 +14,10 @@ ROUNDS = 100
 
 
 def consensus(
-    memberships: Sequence[np.ndarray], *, n_clusters: int | None = None
+    memberships: Sequence[np.ndarray],
+    *,
+    weights: Sequence[float] | None = None,
+    n_clusters: int | None = None,
 ) -> np.ndarray:
     """Average several soft clusterings of the same cells.
 
@@ -29,6 +32,8 @@ def consensus(
     memberships
         One array a member, shape (n_cells, n_clusters of the member): probabilities by cell,
         rows that add up to 1.
+    weights
+        How many members each counts for. Default: one.
     n_clusters
         How many clusters the result has. Default: as many as the median member.
 
@@ -40,20 +45,21 @@ def consensus(
     members = [np.asarray(member, np.float64) for member in memberships]
     if n_clusters is None:
         n_clusters = int(np.median([member.shape[1] for member in members]))
-    reference = _resized(members[_most_central(members)], n_clusters)
+    weights = [1.0] * len(members) if weights is None else weights
+    reference = _resized(members[_most_central(members, weights)], n_clusters)
     before: list[np.ndarray] = []
     for _ in range(ROUNDS):
         places = [_match(member, reference) for member in members]
         if before and all(np.array_equal(a, b) for a, b in zip(places, before, strict=True)):
             break
         before = places
-        reference = np.mean(
+        reference = np.average(
             [
                 _moved(member, place, n_clusters)
                 for member, place in zip(members, places, strict=True)
             ],
-            axis=0,
-        )
+            axis=0, weights=weights,
+        )  # fmt: skip
     return reference
 
 
@@ -63,10 +69,10 @@ def agreement_of_members(members: Sequence[np.ndarray]) -> float | None:
     return float(np.mean(pairs)) if pairs else None
 
 
-def _most_central(members: Sequence[np.ndarray]) -> int:
+def _most_central(members: Sequence[np.ndarray], weights: Sequence[float]) -> int:
     hard = [member.argmax(axis=1) for member in members]
     agreement = np.array([[AGREEMENT["ari"](a, b) for b in hard] for a in hard])
-    return int(agreement.sum(axis=1).argmax())
+    return int((agreement @ np.asarray(weights)).argmax())
 
 
 def _resized(member: np.ndarray, n_clusters: int) -> np.ndarray:

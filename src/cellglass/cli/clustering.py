@@ -46,8 +46,8 @@ def cluster(
     method: Annotated[
         Method,
         typer.Option(
-            help="consensus averages several networks; leiden, kmeans and gaussian_mixture use "
-            "one; idec trains one together with its clusters."
+            help="consensus averages several networks and PCA; leiden, kmeans and "
+            "gaussian_mixture use one; idec trains one together with its clusters."
         ),
     ] = Method.consensus,
     n_clusters: Annotated[

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellglass.resolution import Scan
 
 METHOD_NAMES = {
-    "consensus": "consensus of networks", "leiden": "Leiden", "kmeans": "k-means",
+    "consensus": "consensus of networks and PCA", "leiden": "Leiden", "kmeans": "k-means",
     "gaussian_mixture": "Gaussian mixture", "idec": "IDEC",
 }  # fmt: skip
 """Methods as they are written."""
@@ -41,9 +41,9 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
     dict
         With the keys ``schema``, ``dataset``, ``settings``, ``clusters`` (one for each),
         ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
-        ``scan`` (Leiden's resolutions, or None), ``members_ari``, ``silhouette``,
-        ``agreement`` (with the labels, or None), ``trainings``, ``joint`` (IDEC's epochs, or
-        None), ``conclusions`` and ``environment``.
+        ``scan`` (Leiden's resolutions, or None), ``members_ari``, ``pca_votes`` (or None),
+        ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
+        (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
     settings, found, labels = clustering.settings, clustering.found, clustering.labels
     summary: dict[str, Any] = {
@@ -75,6 +75,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         "between_pairs": list(_pairs(clustering)),
         "scan": None if found.scan is None else _scan(found.scan),
         "members_ari": agreement_of_members(found.members),
+        "pca_votes": clustering.pca_votes,
         "silhouette": clustering.silhouette,
         "mapped_seed": clustering.mapped,
         "agreement": clustering.agreement() or None,
