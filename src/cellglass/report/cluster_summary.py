@@ -242,8 +242,8 @@ def _how_stable(summary: dict[str, Any]) -> dict[str, Any]:
     rest += (
         "One network alone would have done."
         if ari >= 0.9
-        else "What they and PCA have in common is what the clusters here are; one network alone "
-        "would have told less."
+        else "What they and PCA have in common is what the clusters here are; one network "
+        "alone would have told less."
     )
     return _conclusion(
         "Do networks with other seeds find the same clusters?", short, rest,
