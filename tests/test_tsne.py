@@ -56,6 +56,15 @@ def test_affinities_equal_scikit_learns(n):
     assert found.sum() == pytest.approx(1)
 
 
+def test_affinities_are_the_same_whatever_is_computed_at_a_time(monkeypatch):
+    scores = grouped(400)
+    whole = affinities_of(scores)
+    monkeypatch.setattr(module, "CHUNK", 7)
+    np.testing.assert_allclose(
+        affinities_of(scores).toarray(), whole.toarray(), rtol=1e-4, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     "scores",
     [np.repeat(cells(2), 50, axis=0), np.r_[np.ones((99, 4)), np.zeros((1, 4))]],

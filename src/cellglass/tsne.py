@@ -7,6 +7,8 @@ from scipy import sparse
 
 from cellglass.neighbors import Neighbors, find_neighbors
 
+CHUNK = 4096
+"""Cells whose affinities are computed at a time."""
 PERPLEXITY = 30.0
 EXACT_CELLS = 10_000
 """Up to this many cells the gradient is exact; beyond, it is interpolated on a grid."""
@@ -73,14 +75,27 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     scipy.sparse.csr_matrix
         Symmetric, of sum 1, shape (n_cells, n_cells).
     """
-    squared = np.square(neighbors.distances.astype(np.float64))  # (n_cells, n_neighbors)
-    n_cells, n_neighbors = squared.shape
+    n_cells, n_neighbors = neighbors.distances.shape
+    conditional = np.empty((n_cells, n_neighbors))
+    for i in range(0, n_cells, CHUNK):
+        part = slice(i, i + CHUNK)
+        conditional[part] = _conditional(neighbors.distances[part], perplexity)
+    starts = np.arange(0, conditional.size + 1, n_neighbors)
+    one_way = sparse.csr_matrix(
+        (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
+    )
+    return ((one_way + one_way.T) / (2 * n_cells)).tocsr()
+
+
+def _conditional(distances: np.ndarray, perplexity: float) -> np.ndarray:
+    """Probabilities of the neighbours of some cells, (n_cells, n_neighbors), rows of sum 1."""
+    squared = np.square(distances.astype(np.float64))
     squared -= squared[:, :1]  # as good for the probabilities, and no exponent underflows
-    target = np.log(min(perplexity, n_neighbors))
+    target = np.log(min(perplexity, squared.shape[1]))
     scale = squared.mean(axis=1, keepdims=True)
     scale[scale == 0] = 1.0
-    low, high = np.full((n_cells, 1), -20.0), np.full((n_cells, 1), 20.0)
-    log_beta = np.zeros((n_cells, 1))  # of 1 / (2 · variance), in units of 1 / scale
+    low, high = np.full_like(scale, -20.0), np.full_like(scale, 20.0)
+    log_beta = np.zeros_like(scale)  # of 1 / (2 · variance), in units of 1 / scale
     conditional = np.empty_like(squared)
     for _ in range(60):
         beta = np.exp(log_beta) / scale
@@ -96,12 +111,7 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
         slope = np.square(beta) * spread  # −d entropy / d log β
         newton = log_beta + surplus / np.maximum(slope, 1e-12)
         log_beta = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
-    conditional /= total
-    starts = np.arange(0, squared.size + 1, n_neighbors)
-    one_way = sparse.csr_matrix(
-        (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
-    )
-    return ((one_way + one_way.T) / (2 * n_cells)).tocsr()
+    return conditional / total
 
 
 def tsne_gradient(n_cells: int) -> str:
