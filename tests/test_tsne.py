@@ -7,6 +7,7 @@ from sklearn.manifold import TSNE
 from sklearn.manifold._t_sne import _joint_probabilities_nn
 from sklearn.neighbors import NearestNeighbors
 
+from cellglass import matrices
 from cellglass import tsne as module
 from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
@@ -59,7 +60,7 @@ def test_affinities_equal_scikit_learns(n):
 def test_affinities_are_the_same_whatever_is_computed_at_a_time(monkeypatch):
     scores = grouped(400)
     whole = affinities_of(scores)
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(matrices, "CHUNK_VALUES", 7 * n_tsne_neighbors(400))
     np.testing.assert_allclose(
         affinities_of(scores).toarray(), whole.toarray(), rtol=1e-4, atol=1e-12
     )

@@ -99,6 +99,7 @@ def data(n_cells: int, n_genes: int) -> Path:
 # --- measurements -----------------------------------------------------------------------
 
 Measured = dict[str, list[Finished]]
+Table = Callable[[Measured], str]
 
 
 def in_rounds(jobs: dict[str, Callable[[], Finished]], rounds: int) -> Measured:
@@ -305,17 +306,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     chosen = parser.parse_args()
     rounds = chosen.rounds
-    parts: dict[str, Callable[[], tuple[Measured, str]]] = {
-        "start": lambda: told(start_up(rounds), start_table),
-        "job": lambda: told(whole_job(rounds), job_table),
-        "small": lambda: told(
-            epochs(5000, 1000, 40, rounds), partial(epoch_table, "5000 × 1000")
-        ),
-        "large": lambda: told(
-            epochs(50_000, 2000, 4, rounds), partial(epoch_table, "50,000 × 2000")
-        ),
+    parts: dict[str, tuple[Callable[[int], Measured], Table]] = {
+        "start": (start_up, start_table),
+        "job": (whole_job, job_table),
+        "small": (partial(epochs, 5000, 1000, 40), partial(epoch_table, "5000 × 1000")),
+        "large": (partial(epochs, 50_000, 2000, 4), partial(epoch_table, "50,000 × 2000")),
     }
-    done = [parts[name]() for name in chosen.only if name in parts]
+    done = [(run_all(rounds), tell) for name, (run_all, tell) in parts.items()
+            if name in chosen.only]  # fmt: skip
     if done:
         keep("speed", report(hardware(), rounds, *done), chosen.write)
     if "accelerator" in chosen.only:
@@ -324,20 +322,17 @@ def main() -> None:
             print("No accelerator that JAX and PyTorch both see: none was measured.")
             return
         found = epochs_on_accelerator(rounds, chosen.torch_python)
-        told_of = told(found, partial(epoch_table, f"50,000 × 2000 on {kind}"))
-        keep("accelerator", report(f"{kind}; {hardware()}", rounds, told_of), chosen.write)
+        part = found, partial(epoch_table, f"50,000 × 2000 on {kind}")
+        keep("accelerator", report(f"{kind}; {hardware()}", rounds, part), chosen.write)
 
 
-def told(found: Measured, tell: Callable[[Measured], str]) -> tuple[Measured, str]:
-    """Give what was measured with its table."""
-    return found, tell(found)
-
-
-def report(machine: str, rounds: int, *parts: tuple[Measured, str]) -> str:
+def report(machine: str, rounds: int, *parts: tuple[Measured, Table]) -> str:
     """Put tables under a line that says where, when and with what they came about."""
     head = f"{machine}; {time.strftime('%Y-%m-%d')}; medians (range), rounds: {rounds}."
     known = versions([found for found, _ in parts])
-    return "\n\n".join([f"{head} {known}." if known else head, *[text for _, text in parts]])
+    return "\n\n".join(
+        [f"{head} {known}." if known else head, *[tell(found) for found, tell in parts]]
+    )
 
 
 def keep(name: str, text: str, write: bool) -> None:

@@ -418,7 +418,8 @@ def cluster(
 
     values = preprocessor.transform(adata.X)
     genes = most_variable_genes(values, n_top_genes or adata.n_vars)
-    rows = on_device(dense_if_small(values[:, genes]), preprocessor.size_factors(adata.X))
+    seen = values[:, genes]
+    rows = on_device(dense_if_small(seen), preprocessor.size_factors(adata.X))
     is_validation = split_cells(adata.n_obs, validation_fraction, random_state)
     runs = settings.of_runs()
     stage = Stage(progress, "Clusters", 3)
@@ -442,7 +443,6 @@ def cluster(
     joint = None
     how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
     if method == "consensus":
-        seen = values[:, genes]
         pca = fit_pca(seen, n_latent, random_state=random_state).transform(seen)
         found = consensus_of_spaces(
             spaces, beside=pca, beside_votes=votes_of_pca(adata.n_obs, seeds), **how,

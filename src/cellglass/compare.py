@@ -397,9 +397,10 @@ def compare(
 
         def take_over() -> None:
             """Wait for the next run, in their order, and hand it out."""
-            runs.append(judged[len(runs)].result(maps_begun.result(), spread))
+            original_maps = maps_begun.result()
+            runs.append(judged[len(runs)].result(original_maps, spread))
             if on_run is not None:
-                on_run(runs[-1], maps_begun.result(), classes)
+                on_run(runs[-1], original_maps, classes)
 
         for group in settings.by_seed():
             trainings = train_seeds(

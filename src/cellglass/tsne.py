@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from cellglass.matrices import row_chunks
 from cellglass.neighbors import Neighbors, find_neighbors
 
-CHUNK = 4096
-"""Cells whose affinities are computed at a time."""
 PERPLEXITY = 30.0
 EXACT_CELLS = 10_000
 """Up to this many cells the gradient is exact; beyond, it is interpolated on a grid."""
@@ -77,9 +76,9 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     """
     n_cells, n_neighbors = neighbors.distances.shape
     conditional = np.empty((n_cells, n_neighbors))
-    for i in range(0, n_cells, CHUNK):
-        part = slice(i, i + CHUNK)
-        conditional[part] = _conditional(neighbors.distances[part], perplexity)
+    for start, stop in row_chunks(neighbors.distances):
+        part = neighbors.distances[start:stop]
+        conditional[start:stop] = _conditional(part, perplexity)
     starts = np.arange(0, conditional.size + 1, n_neighbors)
     one_way = sparse.csr_matrix(
         (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
