@@ -18,6 +18,7 @@ import cellglass.compare  # so that it is in sys.modules; the name stays the fun
 from cellglass.batches import SparseRows, on_device
 from cellglass.compare import Comparison, compare, split_cells
 from cellglass.errors import InputError, TrainingError
+from cellglass.matrices import Parts
 
 module = sys.modules["cellglass.compare"]
 FEW = {"n_latent": 2, "loss": "nonzero_mse", "max_epochs": 2, "n_hidden": 8}
@@ -175,6 +176,38 @@ def test_a_matrix_too_large_to_be_dense_gives_the_same(labelled, comparison, mon
         # PCA adds up in another order; the networks see the same to the last bit.
         np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(comparison.runs[0].latent_vectors, csr.runs[0].latent_vectors)
+
+
+def test_reconstructions_of_many_cells_are_never_held_gene_by_gene(labelled, monkeypatch):
+    monkeypatch.setattr("cellglass.evaluate.JUDGED_IN_FULL", 30)
+    monkeypatch.setattr("cellglass.evaluate.N_COMPONENTS", 5)
+    for name in ("encode", "metrics", "pca", "matrices"):
+        monkeypatch.setattr(f"cellglass.{name}.CHUNK", 16)
+    judging = sys.modules["cellglass.judging"]
+    make, taken = judging.reconstruction_coordinates, []
+
+    def watched(network, rows, loss) -> Parts:
+        parts = make(network, rows, loss)
+
+        def compute(part: slice) -> np.ndarray:
+            taken.append(len(range(*part.indices(len(parts)))))
+            return parts[part]
+
+        return Parts(parts.shape, compute)
+
+    counts = labelled.copy()
+    counts.X = counts.layers["counts"]
+    in_parts, whole = [], []
+    for instead, found in (
+        (watched, in_parts),
+        (lambda *given: make(*given)[:], whole),
+    ):
+        monkeypatch.setattr(judging, "reconstruction_coordinates", instead)
+        (one,) = run(counts, loss="nb").runs
+        found += [one.reconstruction.neighbors_preserved, one.reconstruction.label_silhouette]
+        found.append(np.abs(one.reconstruction_maps.pca).sum())
+    assert taken and max(taken) <= 16
+    np.testing.assert_allclose(in_parts, whole, rtol=1e-3)
 
 
 def test_counts_and_their_logarithms_give_the_same(labelled, comparison):

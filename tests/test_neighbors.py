@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from cellglass.neighbors import nearest_neighbors, neighbors_preserved, shared_neighbor_graph
+from cellglass import neighbors as module
+from cellglass.neighbors import (
+    find_neighbors,
+    nearest_neighbors,
+    neighbors_preserved,
+    shared_neighbor_graph,
+)
 
 
 def cells(n: int = 60, seed: int = 0) -> np.ndarray:
@@ -50,6 +56,16 @@ def test_duplicates_are_the_nearest(name):
     D = distances(X)
     at = np.take_along_axis(D, nearest_neighbors(X), axis=1)
     np.testing.assert_allclose(at, np.sort(D, axis=1)[:, :15], atol=1e-3)
+
+
+@pytest.mark.parametrize("X", [cells(), DUPLICATES["pairs"]], ids=["cells", "duplicates"])
+def test_neighbours_are_the_same_however_many_cells_are_looked_up_at_a_time(X, monkeypatch):
+    whole = find_neighbors(X, 7)
+    monkeypatch.setattr(module, "ROWS_AT_A_TIME", 9)
+    in_runs = find_neighbors(X, 7)
+    np.testing.assert_array_equal(in_runs.indices, whole.indices)
+    np.testing.assert_allclose(in_runs.distances, whole.distances, atol=1e-5)
+    assert whole.first(3).indices.shape == whole.first(3).distances.shape == (len(X), 3)
 
 
 @pytest.mark.parametrize("n", [2, 3, 16])

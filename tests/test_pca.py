@@ -6,6 +6,7 @@ from scipy import sparse
 from sklearn import decomposition
 
 from cellglass import pca as module
+from cellglass.matrices import Parts
 from cellglass.pca import fit_pca
 
 
@@ -15,7 +16,13 @@ def matrix(shape=(40, 12), seed=0) -> np.ndarray:
     return (X * (rng.random(shape) < 0.7)).astype(np.float32)
 
 
-kinds = pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
+def in_parts(X: np.ndarray) -> Parts:
+    return Parts(X.shape, lambda part: X[part])
+
+
+kinds = pytest.mark.parametrize(
+    "kind", [np.asarray, sparse.csr_matrix, in_parts], ids=["dense", "csr", "parts"]
+)
 solvers = pytest.mark.parametrize("limit", [4000, 0], ids=["covariance", "beyond-the-limit"])
 
 
@@ -44,6 +51,21 @@ def test_pca_equals_scikit_learns_full_decomposition(
     np.testing.assert_allclose(np.abs(scores), np.abs(full.transform(X)), atol=1e-4)
     expected = full.inverse_transform(full.transform(X))
     np.testing.assert_allclose(found.inverse_transform(scores), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("some", [False, True], ids=["all-cells", "some-cells"])
+def test_a_sketch_of_reconstructions_in_many_genes_is_as_good_as_exact(some, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = np.log1p(np.exp(rng.normal(size=(700, 10)) @ rng.normal(size=(10, 300))))
+    cells = rng.random(700) < 0.8 if some else np.ones(700, bool)
+    exact = fit_pca(X, 20, random_state=0, cells=cells)
+    monkeypatch.setattr(module, "COVARIANCE_LIMIT", 299)
+    sketch = fit_pca(in_parts(X), 20, random_state=0, cells=cells)
+    np.testing.assert_allclose(sketch.variance_ratio, exact.variance_ratio, rtol=1e-2)
+    np.testing.assert_allclose(sketch.variance_ratio[:10], exact.variance_ratio[:10], rtol=1e-5)
+    np.testing.assert_allclose(
+        sketch.transform(in_parts(X))[:, :10], exact.transform(X)[:, :10], rtol=1e-2, atol=1e-2
+    )
 
 
 @kinds

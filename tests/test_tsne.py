@@ -141,10 +141,11 @@ def test_groups_that_are_apart_stay_apart_and_maps_can_be_drawn_again(n, limit, 
     np.testing.assert_array_equal(layout, tsne(X))
 
 
-def test_known_neighbours_give_the_same_map():
+def test_known_affinities_give_the_same_map():
     scores = grouped(300)
     known = find_neighbors(scores, n_tsne_neighbors(300))
-    np.testing.assert_array_equal(tsne(scores), tsne(scores, neighbors=known))
+    P = affinities(known, perplexity_of(300))
+    np.testing.assert_array_equal(tsne(scores), tsne(scores, P=P))
 
 
 def test_where_nothing_can_be_kept_functions_are_compiled_all_the_same():

@@ -12,11 +12,8 @@ from jax import Array
 
 from cellglass.batches import Rows
 from cellglass.losses.base import Loss
-from cellglass.matrices import Parts
+from cellglass.matrices import CHUNK, Parts
 from cellglass.network import AutoencoderNetwork
-
-CHUNK = 512
-"""Cells encoded at a time: enough to keep the cores busy, few enough to fill up for one."""
 
 
 def encode(network: AutoencoderNetwork, rows: Rows | np.ndarray) -> np.ndarray:
@@ -73,7 +70,7 @@ def predictions(network: AutoencoderNetwork, rows: Rows, loss: Loss) -> Parts:
 
 def reconstruction_coordinates(
     network: AutoencoderNetwork, rows: Rows, loss: Loss
-) -> np.ndarray:
+) -> np.ndarray | Parts:
     """Reconstructions in coordinates of the subspace that they lie in.
 
     Where the loss takes the last layer as it is, ŷ = hW + b, reconstructions span no more
@@ -81,20 +78,21 @@ def reconstruction_coordinates(
     h'UΛ^½: whatever depends on distances alone, such as neighbours,
     silhouettes, principal components and t-SNE, comes out the same from n_hidden
     coordinates as from n_genes, at a fraction of the time. Otherwise they are given gene by
-    gene.
+    gene, and no more of them than is asked for.
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Parts
         Shape (n_cells, min(n_hidden, n_genes)), or (n_cells, n_genes), float32.
     """
     if not loss.is_linear:
-        return reconstruct(network, rows, loss)
+        return predictions(network, rows, loss)
     weight = np.asarray(network.decoder[-1].weight, np.float64)  # (n_hidden, n_genes)
     H = _collect(_last_hidden, network, rows, weight.shape[0])
     values, vectors = np.linalg.eigh(weight @ weight.T)
     values, vectors = values[-weight.shape[1] :], vectors[:, -weight.shape[1] :]
-    return (H @ (vectors * np.sqrt(np.maximum(values, 0)))).astype(np.float32)
+    coordinates: np.ndarray = H @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+    return coordinates
 
 
 @jax.jit

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cellglass.batches import Rows
-from cellglass.encode import CHUNK
 from cellglass.losses.base import GeneStatistics
+from cellglass.matrices import CHUNK
 
 LEAST_COUNTS = 0.1
 """Added to the counts of every gene, so that none has a rate of 0."""

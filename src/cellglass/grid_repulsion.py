@@ -5,6 +5,8 @@ Importing this module takes long: it imports Numba.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import fft
 
@@ -56,18 +58,26 @@ class GridRepulsion:
         n_nodes, step = self._fit(extent)
         size = fft.next_fast_len(2 * n_nodes, real=True)
         if (n_nodes, step) != self._grid:
-            self._kernels = _kernels(size, step)
+            self._kernels = ()  # so that old and new ones are never held at once
+            self._kernels = tuple(_kernels(size, step))
             self._grid = n_nodes, step
         weights = np.zeros((size, size), np.float32)
         nodes = _spread(
             x, y, np.float32(left), np.float32(low), np.float32(step), n_nodes // NODES, weights
         )
-        known = fft.rfft2(weights)
-        sums = [fft.irfft2(known * kernel, (size, size)) for kernel in self._kernels]
+        spread = fft.rfft2(weights, overwrite_x=True)
         near = np.empty(self._n_cells, np.float32)
-        _gather(*nodes, sums[0], near)
-        _gather(*nodes, sums[1], push[0])
-        _gather(*nodes, sums[2], push[1])
+        product = np.empty_like(spread)
+
+        def sums(kernel: np.ndarray) -> np.ndarray:
+            np.multiply(spread, kernel, out=product)
+            return fft.irfft2(product, (size, size), overwrite_x=True)
+
+        even, along_x, along_y = self._kernels
+        _gather(*nodes, sums(even), near)
+        spread *= np.complex64(1j)  # the transforms of the other two are imaginary
+        _gather(*nodes, sums(along_x), push[0])
+        _gather(*nodes, sums(along_y), push[1])
         return max(float(near.sum(dtype=np.float64)) - self._n_cells, 1e-30)
 
     @staticmethod
@@ -80,15 +90,25 @@ class GridRepulsion:
         return NODES * int(np.ceil(INTERVALS * larger)), WIDTH / NODES
 
 
-def _kernels(size: int, step: float) -> tuple[np.ndarray, ...]:
-    """Transform 1 / (1 + d²) and both components of d / (1 + d²)², at all nodes' distances."""
+def _kernels(size: int, step: float) -> Iterator[np.ndarray]:
+    """Transform 1 / (1 + d²) and both components of d / (1 + d²)², at all nodes' distances.
+
+    The first is even, so its transform is real; the others are odd along one axis, so theirs
+    are imaginary: of each no more than that part is given, in 32 bits.
+    """
     away = np.arange(size)
     away[away > size // 2] -= size
-    dx = (away * step)[:, None]
-    dy = (away * step)[None, :]
-    q = 1 / (1 + np.square(dx) + np.square(dy))
-    kernels = (q, dx * np.square(q), dy * np.square(q))
-    return tuple(fft.rfft2(kernel.astype(np.float32)) for kernel in kernels)
+    away = (away * step).astype(np.float32)
+    q = np.square(away)[:, None] + np.square(away)
+    q += 1
+    np.reciprocal(q, out=q)
+    yield fft.rfft2(q).real.copy()
+    np.square(q, out=q)
+    if size % 2 == 0:
+        away[size // 2] = 0  # as far on either side; no two nodes are so far apart
+    yield fft.rfft2(q * away[:, None]).imag.copy()
+    q *= away
+    yield fft.rfft2(q, overwrite_x=True).imag.copy()
 
 
 @compiled

@@ -12,17 +12,17 @@ from scipy import sparse
 from cellglass.batches import Rows
 from cellglass.encode import encode, predictions, reconstruction_coordinates
 from cellglass.errors import TrainingError
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge, judged_space
 from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
-from cellglass.matrices import Parts
+from cellglass.matrices import Parts, all_finite
 from cellglass.metrics import SquaredErrors, mean_at_zeros, squared_errors, total_variance
-from cellglass.neighbors import N_NEIGHBORS, Neighbors, find_neighbors
-from cellglass.pca import PCA
+from cellglass.neighbors import N_NEIGHBORS, find_neighbors
+from cellglass.pca import PCA, fit_pca
 from cellglass.project import N_COMPONENTS, Maps, project
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
-from cellglass.tsne import n_tsne_neighbors
+from cellglass.tsne import affinities, n_tsne_neighbors, perplexity_of
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,15 @@ class Judging:
 
     def begin_run(self, settings: ModelSettings, training: Training, rows: Rows) -> Judged:
         """Begin with a trained network."""
-        loss = LOSSES[settings.loss]
         Z = encode(training.network, rows)
-        coordinates = reconstruction_coordinates(training.network, rows, loss)
-        if not (np.isfinite(Z).all() and np.isfinite(coordinates).all()):
+        if not np.isfinite(Z).all():
             raise _not_finite(settings, training)
+        loss = LOSSES[settings.loss]
         return Judged(
             settings, training, Z,
             self.pool.submit(self._predicted, predictions(training.network, rows, loss)),
             self.pool.submit(self._latent, Z),
-            self.pool.submit(self._reconstruction, coordinates),
+            self.pool.submit(self._reconstruction, settings, training, rows),
         )  # fmt: skip
 
     def _predicted(self, X_hat: Parts) -> Predicted:
@@ -125,17 +124,25 @@ class Judging:
         if Z.shape[1] > N_COMPONENTS:  # t-SNE finds its own
             return judge(Z, self.reference), project(Z, random_state=seed)
         # t-SNE sees all principal components, which keep every distance.
-        near = find_neighbors(Z, max(n_tsne_neighbors(len(Z)), min(N_NEIGHBORS, len(Z) - 1)))
-        for_tsne = Neighbors(*(part[:, : n_tsne_neighbors(len(Z))] for part in near))
-        return (
-            judge(Z, self.reference, neighbors=near.indices[:, :N_NEIGHBORS]),
-            project(Z, random_state=seed, neighbors=for_tsne),
-        )
+        n_near = n_tsne_neighbors(len(Z))
+        near = find_neighbors(Z, max(n_near, min(N_NEIGHBORS, len(Z) - 1)))
+        space = judge(Z, self.reference, neighbors=near.indices[:, :N_NEIGHBORS])
+        P = affinities(near.first(n_near), perplexity_of(len(Z)))
+        del near  # t-SNE takes long, and they take much memory
+        return space, project(Z, random_state=seed, P=P)
 
-    def _reconstruction(self, coordinates: np.ndarray) -> tuple[Space, Maps]:
+    def _reconstruction(
+        self, settings: ModelSettings, training: Training, rows: Rows
+    ) -> tuple[Space, Maps]:
+        loss = LOSSES[settings.loss]
+        coordinates = reconstruction_coordinates(training.network, rows, loss)
+        if not all_finite(coordinates):
+            raise _not_finite(settings, training)
+        seed = self.reference.random_state
+        pca = fit_pca(coordinates, N_COMPONENTS, random_state=seed)
         return (
-            judge(coordinates, self.reference, find_clusters=False),
-            project(coordinates, random_state=self.reference.random_state),
+            judge(judged_space(coordinates, pca), self.reference, find_clusters=False),
+            project(coordinates, random_state=seed, pca=pca),
         )
 
 

@@ -98,7 +98,8 @@ def descend(P: sparse.csr_matrix, start: np.ndarray, *, exact: bool) -> np.ndarr
     """
     n_cells = len(start)
     # Unsigned, they cannot count from the end, which would keep the loop from being vectorised.
-    edges = P.indptr, P.indices.astype(np.uint32), P.data.astype(np.float32)
+    indices = P.indices.astype(np.int32, copy=False).view(np.uint32)
+    edges = P.indptr, indices, P.data.astype(np.float32, copy=False)
     x, y = np.ascontiguousarray(start.T, np.float32)
     velocity = np.zeros((2, n_cells), np.float32)
     gains = np.ones((2, n_cells), np.float32)

@@ -13,6 +13,10 @@ from scipy import sparse
 # A temporary of this many values stays below 10 MB, whatever the matrix is.
 CHUNK_VALUES = 1 << 20
 
+CHUNK = 512
+"""Cells that are encoded, and held in float64, at a time: enough to keep the cores busy, few
+enough to fill up for one."""
+
 
 ALIGNMENT = 64
 """Bytes that the device wants memory to begin at a multiple of."""
@@ -46,6 +50,13 @@ class Parts:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+
+def all_finite(X: np.ndarray | Parts) -> bool:
+    """Tell whether no value is infinite or NaN, looking at a few rows at a time."""
+    return all(
+        bool(np.isfinite(X[start : start + CHUNK]).all()) for start in range(0, len(X), CHUNK)
+    )
 
 
 def row_chunks(X: Any) -> Iterator[tuple[int, int]]:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from cellglass.matrices import Parts
-
-CHUNK = 1024
-"""Cells that are held in float64 at a time."""
+from cellglass.matrices import CHUNK, Parts
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import numpy as np
 from scipy import sparse
 
 CHUNK = 1024
+ROWS_AT_A_TIME = 16_384
+"""Cells whose neighbours are looked for in one go: few enough for little memory, and enough
+to share out among many cores."""
 N_NEIGHBORS = 15
 """Neighbours of a cell in graphs and neighbourhood scores: scanpy's default."""
 
@@ -18,14 +21,18 @@ class Neighbors(NamedTuple):
     Attributes
     ----------
     indices
-        Row numbers, shape (n_cells, n_neighbors). A cell is never its own neighbour, also
-        among duplicates.
+        Row numbers, shape (n_cells, n_neighbors), int32. A cell is never its own neighbour,
+        also among duplicates.
     distances
-        Euclidean, same shape.
+        Euclidean, same shape, in the type of the cells.
     """
 
     indices: np.ndarray
     distances: np.ndarray
+
+    def first(self, n_neighbors: int) -> Neighbors:
+        """Keep the nearest of them."""
+        return Neighbors(self.indices[:, :n_neighbors], self.distances[:, :n_neighbors])
 
 
 def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neighbors:
@@ -44,9 +51,18 @@ def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neigh
     """
     from sklearn.neighbors import NearestNeighbors
 
-    n_neighbors = min(n_neighbors, X.shape[0] - 1)
-    finder = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(X)
-    distances, indices = finder.kneighbors()
+    n_cells = X.shape[0]
+    n_neighbors = min(n_neighbors, n_cells - 1)
+    finder = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(X)
+    indices = np.empty((n_cells, n_neighbors), np.int32)
+    distances = np.empty((n_cells, n_neighbors), X.dtype)
+    for start in range(0, n_cells, ROWS_AT_A_TIME):
+        part = slice(start, start + ROWS_AT_A_TIME)
+        far, near = finder.kneighbors(X[part])
+        others = near != np.arange(start, start + len(near))[:, None]
+        others[others.all(axis=1), -1] = False  # among more duplicates than were looked for
+        indices[part] = near[others].reshape(-1, n_neighbors)
+        distances[part] = far[others].reshape(-1, n_neighbors)
     return Neighbors(indices, distances)
 
 

@@ -10,10 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.checks import check_array, check_largest, check_matrix
-from cellglass.encode import CHUNK
 from cellglass.errors import InputError
 from cellglass.genes import GeneMatch
-from cellglass.matrices import to_csr
+from cellglass.matrices import CHUNK, to_csr
 from cellglass.memory import check_fits
 from cellglass.preprocess import Preprocessor
 from cellglass.slots import find_matrix, raw_of

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
+from cellglass.matrices import CHUNK, Parts
+
 COVARIANCE_LIMIT = 4000
 """Up to this many genes the covariance matrix is decomposed; beyond, Lanczos iterations
 find the leading axes to machine precision."""
-CHUNK = 2048
-"""Cells that are held in float64 at a time."""
+AXES_TO_SPARE, PASSES = 10, 6
+"""With so many more axes and passes the leading ones are found in what is computed in parts."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class PCA:
         """Keep the leading axes, all where there are no more."""
         return PCA(self.mean, self.axes[:n_components], self.variance_ratio[:n_components])
 
-    def transform(self, X: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+    def transform(self, X: np.ndarray | sparse.csr_matrix | Parts) -> np.ndarray:
         """Scores of cells (n_cells, n_genes) along the axes, (n_cells, n_components)."""
         scores = np.empty((X.shape[0], len(self.axes)))
         for start in range(0, X.shape[0], CHUNK):
@@ -51,7 +54,7 @@ class PCA:
 
 
 def fit_pca(
-    X: np.ndarray | sparse.csr_matrix,
+    X: np.ndarray | sparse.csr_matrix | Parts,
     n_components: int,
     *,
     random_state: int,
@@ -62,7 +65,7 @@ def fit_pca(
     Parameters
     ----------
     X
-        Values, shape (n_cells, n_genes), dense or CSR.
+        Values, shape (n_cells, n_genes), dense, CSR or computed in parts.
     n_components
         Number of axes; at most min(n_cells, n_genes) are found.
     random_state
@@ -75,30 +78,46 @@ def fit_pca(
     n_components = min(n_components, int(cells.sum()), X.shape[1])
     if X.shape[1] <= COVARIANCE_LIMIT:
         return _by_covariance(X, n_components, cells)
+    if isinstance(X, Parts):
+        return _by_sketch(X, n_components, cells, random_state)
     return _by_iteration(X[cells], n_components, random_state)
 
 
+def _runs(
+    X: np.ndarray | sparse.csr_matrix | Parts, cells: np.ndarray
+) -> Iterator[np.ndarray | sparse.csr_matrix]:
+    """Give chosen cells a few at a time."""
+    for start in range(0, X.shape[0], CHUNK):
+        run, chosen = X[start : start + CHUNK], cells[start : start + CHUNK]
+        if chosen.any():
+            yield run if chosen.all() else run[chosen]
+
+
 def _by_covariance(
-    X: np.ndarray | sparse.csr_matrix, n_components: int, cells: np.ndarray
+    X: np.ndarray | sparse.csr_matrix | Parts, n_components: int, cells: np.ndarray
 ) -> PCA:
     """Decompose the covariance matrix, which is summed up over runs of cells."""
     from scipy.linalg import eigh
+    from scipy.linalg.blas import dsyrk
 
-    rows, n_genes = np.flatnonzero(cells), X.shape[1]
-    parts = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    mean = np.zeros(n_genes)
-    for part in parts:
-        mean += np.asarray(X[part].astype(np.float64).sum(axis=0)).ravel()
-    mean /= len(rows)
-    scatter = np.zeros((n_genes, n_genes))
-    for part in parts:
-        centred = (X[part] if isinstance(X, np.ndarray) else X[part].toarray()) - mean
-        scatter += centred.T @ centred
+    n_genes = X.shape[1]
+    mean = _mean(X, cells)
+    scatter = np.zeros((n_genes, n_genes), order="F")  # of which eigh reads the lower half
+    for run in _runs(X, cells):
+        centred = (run if isinstance(run, np.ndarray) else run.toarray()) - mean
+        scatter = dsyrk(1.0, centred.T, 1.0, scatter, lower=True, overwrite_c=True)
     values, vectors = eigh(
         scatter, subset_by_index=(n_genes - n_components, n_genes - 1), overwrite_a=True,
         check_finite=False,
     )  # fmt: skip
     return _of_axes(mean, vectors.T[::-1], values[::-1], float(np.trace(scatter)))
+
+
+def _mean(X: np.ndarray | sparse.csr_matrix | Parts, cells: np.ndarray) -> np.ndarray:
+    total = np.zeros(X.shape[1])
+    for run in _runs(X, cells):
+        total += np.asarray(run.astype(np.float64).sum(axis=0)).ravel()
+    return total / cells.sum()
 
 
 def _of_axes(mean: np.ndarray, axes: np.ndarray, values: np.ndarray, total: float) -> PCA:
@@ -121,3 +140,25 @@ def _by_iteration(
     with np.errstate(divide="ignore", invalid="ignore"):  # where nothing varies: 0 / 0
         model.fit(X.astype(np.float64))
     return PCA(model.mean_, model.components_, np.nan_to_num(model.explained_variance_ratio_))
+
+
+def _by_sketch(X: Parts, n_components: int, cells: np.ndarray, random_state: int) -> PCA:
+    """Decompose what is computed anew in every pass, in few passes.
+
+    Subspace iterations on the scatter matrix, which is never made, from a random start with
+    some axes to spare (Halko et al. 2011, section 4.5). Spectra that fall as fast as those of
+    reconstructions are found to several digits.
+    """
+    mean = _mean(X, cells)
+    n_axes = min(n_components + AXES_TO_SPARE, int(cells.sum()), X.shape[1])
+    axes = np.random.default_rng(random_state).normal(size=(X.shape[1], n_axes))
+    for _ in range(PASSES):
+        axes, _ = np.linalg.qr(axes)
+        basis, axes, total = axes, np.zeros_like(axes), 0.0
+        for run in _runs(X, cells):
+            centred = run - mean
+            axes += centred.T @ (centred @ basis)
+            total += float(np.square(centred, out=centred).sum())
+    values, rotation = np.linalg.eigh(basis.T @ axes)
+    vectors = (basis @ rotation).T[::-1][:n_components]
+    return _of_axes(mean, vectors, values[::-1][:n_components], total)

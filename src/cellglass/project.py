@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from cellglass.neighbors import Neighbors
+from cellglass.matrices import Parts
 from cellglass.pca import PCA, fit_pca
 from cellglass.tsne import tsne
 
@@ -48,11 +48,11 @@ class Maps:
 
 
 def project(
-    X: np.ndarray | sparse.csr_matrix,
+    X: np.ndarray | sparse.csr_matrix | Parts,
     *,
     random_state: int,
     pca: PCA | None = None,
-    neighbors: Neighbors | None = None,
+    P: sparse.csr_matrix | None = None,
 ) -> Maps:
     """Map a space, every time with a PCA and a t-SNE of its own.
 
@@ -65,9 +65,9 @@ def project(
         Seed of the PCA.
     pca
         The first 50 principal axes of the space, where they are known.
-    neighbors
-        The :func:`cellglass.tsne.n_tsne_neighbors` nearest neighbours by what t-SNE sees,
-        where they are known.
+    P
+        Joint probabilities of neighbouring cells, :func:`cellglass.tsne.affinities`, by what
+        t-SNE sees, where they are known.
     """
     if pca is None:
         pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
@@ -77,5 +77,5 @@ def project(
     return Maps(
         pca=scores[:, :2],
         pca_variance_ratio=np.resize(np.append(pca.variance_ratio, 0.0), 2),
-        tsne=tsne(scores, neighbors=neighbors),
+        tsne=tsne(scores, P=P),
     )

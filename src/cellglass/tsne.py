@@ -23,7 +23,7 @@ def perplexity_of(n_cells: int) -> float:
     return min(PERPLEXITY, (n_cells - 1) / 3)
 
 
-def tsne(scores: np.ndarray, *, neighbors: Neighbors | None = None) -> np.ndarray:
+def tsne(scores: np.ndarray, *, P: sparse.csr_matrix | None = None) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton 2008) from a start by PCA (Kobak & Berens 2019).
 
     Up to 10,000 cells by the exact gradient, beyond by one that is interpolated on a grid
@@ -33,8 +33,8 @@ def tsne(scores: np.ndarray, *, neighbors: Neighbors | None = None) -> np.ndarra
     ----------
     scores
         Principal components of the cells, shape (n_cells, n_components ≥ 2).
-    neighbors
-        The :func:`n_tsne_neighbors` nearest neighbours by these scores, where known.
+    P
+        Their :func:`affinities`, where known.
 
     Returns
     -------
@@ -47,9 +47,10 @@ def tsne(scores: np.ndarray, *, neighbors: Neighbors | None = None) -> np.ndarra
     start = 1e-4 * scores[:, :2] / scores[:, 0].std()
     from cellglass.layout import descend
 
-    if neighbors is None:
-        neighbors = find_neighbors(scores, n_tsne_neighbors(n_cells))
-    P = affinities(neighbors, perplexity_of(n_cells))
+    if P is None:
+        near = find_neighbors(scores, n_tsne_neighbors(n_cells))
+        P = affinities(near, perplexity_of(n_cells))
+        del near  # the descent takes long, and they take much memory
     layout = descend(P, start, exact=n_cells <= EXACT_CELLS)
     layout = np.asarray(layout, np.float64)
     return layout - layout.mean(axis=0)
@@ -72,18 +73,18 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     Returns
     -------
     scipy.sparse.csr_matrix
-        Symmetric, of sum 1, shape (n_cells, n_cells).
+        Symmetric, of sum 1, shape (n_cells, n_cells), float32.
     """
     n_cells, n_neighbors = neighbors.distances.shape
-    conditional = np.empty((n_cells, n_neighbors))
+    conditional = np.empty((n_cells, n_neighbors), np.float32)
     for start, stop in row_chunks(neighbors.distances):
         part = neighbors.distances[start:stop]
-        conditional[start:stop] = _conditional(part, perplexity)
+        conditional[start:stop] = _conditional(part, perplexity) / (2 * n_cells)
     starts = np.arange(0, conditional.size + 1, n_neighbors)
     one_way = sparse.csr_matrix(
         (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
     )
-    return ((one_way + one_way.T) / (2 * n_cells)).tocsr()
+    return (one_way + one_way.T).tocsr()
 
 
 def _conditional(distances: np.ndarray, perplexity: float) -> np.ndarray:
