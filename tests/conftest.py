@@ -26,6 +26,8 @@ def pytest_configure(config):
     # JAX itself looks at the environment when it is imported, which has been.
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # A GPU rounds factors to 19 bits by default. What tests hold results against does not.
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 
 @pytest.fixture(scope="session")

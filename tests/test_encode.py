@@ -52,7 +52,8 @@ def test_products_have_all_bits_whatever_the_device_would_do_by_default(monkeypa
         return network.encode(x)
 
     monkeypatch.setattr(module, "_encode", traced)
-    module.encode(network, X)
+    with jax.default_matmul_precision("tensorfloat32"):
+        module.encode(network, X)
     assert programs[0].count("dot_general") == 2
     assert programs[0].count("HIGHEST") == 2 * 2  # of either factor
 
