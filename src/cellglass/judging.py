@@ -12,7 +12,15 @@ from scipy import sparse
 from cellglass.batches import Rows
 from cellglass.encode import encode, predictions, reconstruction_coordinates
 from cellglass.errors import TrainingError
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judge, judged_space
+from cellglass.evaluate import (
+    JUDGED_IN_FULL,
+    Baseline,
+    Evaluation,
+    Reference,
+    Space,
+    judge,
+    judged_space,
+)
 from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
 from cellglass.matrices import Parts, all_finite
@@ -136,6 +144,8 @@ class Judging:
     ) -> tuple[Space, Maps]:
         loss = LOSSES[settings.loss]
         coordinates = reconstruction_coordinates(training.network, rows, loss)
+        if len(coordinates) <= JUDGED_IN_FULL:
+            coordinates = coordinates[:]
         if not all_finite(coordinates):
             raise _not_finite(settings, training)
         seed = self.reference.random_state
