@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from cellglass.matrices import Parts
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
 from cellglass.partition import kmeans, leiden
@@ -163,11 +162,13 @@ def _score(clusters: np.ndarray, reference: Reference, silhouette: float | None)
     )
 
 
+def judged_in_full(shape: tuple[int, int]) -> bool:
+    """Tell whether all dimensions count in a space of so many cells and dimensions."""
+    return shape[0] <= JUDGED_IN_FULL or shape[1] <= N_COMPONENTS
+
+
 def judged_space(
-    X: np.ndarray | sparse.csr_matrix | Parts,
-    pca: PCA | None = None,
-    *,
-    random_state: int = 0,
+    X: np.ndarray | sparse.csr_matrix, pca: PCA | None = None, *, random_state: int = 0
 ) -> np.ndarray | sparse.csr_matrix:
     """Give what a space is judged by: itself, or of many cells its first 50 principal axes.
 
@@ -183,8 +184,8 @@ def judged_space(
     random_state
         Seed, where they are found by iteration.
     """
-    if X.shape[0] <= JUDGED_IN_FULL or X.shape[1] <= N_COMPONENTS:
-        return X[:] if isinstance(X, Parts) else X
+    if judged_in_full(X.shape):
+        return X
     if pca is None:
         pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
     return pca.first(N_COMPONENTS).transform(X)

@@ -13,13 +13,12 @@ from cellglass.batches import Rows
 from cellglass.encode import encode, predictions, reconstruction_coordinates
 from cellglass.errors import TrainingError
 from cellglass.evaluate import (
-    JUDGED_IN_FULL,
     Baseline,
     Evaluation,
     Reference,
     Space,
     judge,
-    judged_space,
+    judged_in_full,
 )
 from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
@@ -27,7 +26,7 @@ from cellglass.matrices import Parts, all_finite
 from cellglass.metrics import SquaredErrors, mean_at_zeros, squared_errors, total_variance
 from cellglass.neighbors import N_NEIGHBORS, find_neighbors
 from cellglass.pca import PCA, fit_pca
-from cellglass.project import N_COMPONENTS, Maps, project
+from cellglass.project import N_COMPONENTS, Maps, map_scores, project
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
 from cellglass.tsne import affinities, n_tsne_neighbors, perplexity_of
@@ -144,16 +143,15 @@ class Judging:
     ) -> tuple[Space, Maps]:
         loss = LOSSES[settings.loss]
         coordinates = reconstruction_coordinates(training.network, rows, loss)
-        if len(coordinates) <= JUDGED_IN_FULL:
-            coordinates = coordinates[:]
+        in_full = judged_in_full(coordinates.shape)
+        if in_full:
+            coordinates = coordinates[:]  # computed once, not in every pass
         if not all_finite(coordinates):
             raise _not_finite(settings, training)
-        seed = self.reference.random_state
-        pca = fit_pca(coordinates, N_COMPONENTS, random_state=seed)
-        return (
-            judge(judged_space(coordinates, pca), self.reference, find_clusters=False),
-            project(coordinates, random_state=seed, pca=pca),
-        )
+        pca = fit_pca(coordinates, N_COMPONENTS, random_state=self.reference.random_state)
+        scores = pca.transform(coordinates)
+        space = coordinates[:] if in_full else scores
+        return judge(space, self.reference, find_clusters=False), map_scores(scores, pca)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from cellglass.matrices import Parts
 from cellglass.pca import PCA, fit_pca
 from cellglass.tsne import tsne
 
@@ -48,7 +47,7 @@ class Maps:
 
 
 def project(
-    X: np.ndarray | sparse.csr_matrix | Parts,
+    X: np.ndarray | sparse.csr_matrix,
     *,
     random_state: int,
     pca: PCA | None = None,
@@ -71,7 +70,19 @@ def project(
     """
     if pca is None:
         pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
-    scores = pca.transform(X)
+    return map_scores(pca.transform(X), pca, P=P)
+
+
+def map_scores(scores: np.ndarray, pca: PCA, *, P: sparse.csr_matrix | None = None) -> Maps:
+    """Map a space of which the scores along its principal axes are known.
+
+    Parameters
+    ----------
+    scores
+        Shape (n_cells, n_components).
+    pca, P
+        As in :func:`project`.
+    """
     if scores.shape[1] == 1:
         scores = np.pad(scores, ((0, 0), (0, 1)))
     return Maps(
