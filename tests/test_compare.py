@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
 
 import anndata
 import jax
@@ -317,6 +318,21 @@ def test_any_column_of_obs_may_hold_the_labels_and_unused_classes_do_not_count(l
     assert run(other, labels="kind").n_clusters == 3
     other.obs["number"] = np.arange(60) % 4
     assert run(other, labels="number").n_clusters == 4
+
+
+def test_progress_ends_where_all_runs_were_judged_before_the_last_training_ended(
+    labelled, monkeypatch
+):
+    class AtOnce(Executor):
+        def submit(self, task, /, *args, **kwargs):
+            done = Future()
+            done.set_result(task(*args, **kwargs))
+            return done
+
+    monkeypatch.setattr(module, "workers", AtOnce)
+    told = []
+    run(labelled, n_latent=(2, 3), progress=lambda *what: told.append(what))
+    assert [what for what in told if what[0] == "Maps and clusters"][-1][1:] == (5, 5)
 
 
 def test_every_size_and_seed_is_run_and_progress_counts_them(labelled):

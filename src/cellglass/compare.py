@@ -415,7 +415,7 @@ def compare(
                     take_over()
         original_maps, original = maps_begun.result(), original_begun.result()
         baselines = [baseline.result() for baseline in baselines_begun]
-        stage.reach(1 + len(baselines))
+        stage.reach(1 + len(baselines) + len(runs))
         while len(runs) < n_runs:
             take_over()
             stage.reach(1 + len(baselines) + len(runs))
