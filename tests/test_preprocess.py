@@ -269,3 +269,16 @@ def test_older_and_newer_states_load():
 def test_it_cannot_be_changed(counts):
     with pytest.raises(AttributeError):
         Preprocessor.fit(counts).input = "log"
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
+def test_totals_of_cells_are_exact_where_32_bits_cannot_hold_them(kind):
+    X = np.array([[2**24, 1, 1, 1], [1, 2, 3, 4]], np.float32)
+    fitted = Preprocessor.fit(kind(X), input="counts")
+    totals = fitted.size_factors(kind(X)) * fitted.target_sum
+    np.testing.assert_allclose(totals, [2**24 + 3, 10], rtol=1e-12)
+    largest = np.full((2, 4), 1e38, np.float32)
+    np.testing.assert_allclose(
+        Preprocessor.fit(kind(largest), input="counts").size_factors(kind(largest)),
+        4e38 / fitted.target_sum,
+    )

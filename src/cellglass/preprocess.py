@@ -263,7 +263,8 @@ class Preprocessor:
             X = to_csr(X)
         totals = np.zeros(X.shape[0])
         for start, stop, chunk in _chunks(X):
-            totals[start:stop] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
+            # SciPy adds in the type of the values, whatever type it is asked to give.
+            totals[start:stop] = np.asarray(chunk.astype(np.float64).sum(axis=1)).ravel()
         return totals / self.target_sum
 
     def _from_counts(self, X: Any) -> Any:
