@@ -225,6 +225,21 @@ def test_a_few_genes_of_large_dispersion_are_not_lost_among_many_of_small():
     assert found[:110].mean() < 0.06
 
 
+@pytest.mark.parametrize("phi", [0.5, 2.0])
+def test_one_count_that_nobody_foresaw_changes_the_dispersion_of_its_gene_alone(phi):
+    rng = np.random.default_rng(5)
+    mean = rng.gamma(2, 0.02, (1000, 220))  # some 40 counts a gene
+    mean[0, 7] = 0.006
+    counts = draw(mean, phi, rng)
+    before = estimate_dispersion(counts, mean)
+    assert before.mean() == pytest.approx(phi, rel=0.15)
+    counts[0, 7] = 629  # of 8,800 in all
+    after = estimate_dispersion(counts, mean)
+    others = np.arange(220) != 7
+    np.testing.assert_allclose(after[others], before[others], rtol=0.15, atol=0.02)
+    assert after[7] > 100
+
+
 def test_the_poisson_regression_solves_its_equations():
     rng = np.random.default_rng(0)
     design = np.column_stack([np.ones(200), rng.standard_normal((200, 3))])
