@@ -17,6 +17,7 @@ from cellglass.checkpoint import (
     Checkpoint,
     Checkpoints,
     clear_unmarked,
+    kept_on_failure,
     make_checkpoints,
 )
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
@@ -362,7 +363,7 @@ def test_only_what_was_written_is_removed(tmp_path):
 def test_a_callback_that_fails_loses_no_epoch(tmp_path):
     kept = Checkpoints(tmp_path)
     network = AutoencoderNetwork(6, 2, n_hidden=5, n_layers=1, key=jax.random.key(1))
-    with pytest.raises(Killed), kept.kept_on_failure():
+    with pytest.raises(Killed), kept_on_failure(kept):
         train(
             network, on_device(X), np.arange(24), np.arange(24, 30), LOSSES["mse"],
             TrainingSettings(max_epochs=5, batch_size=8), key=jax.random.key(2),

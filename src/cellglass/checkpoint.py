@@ -216,15 +216,6 @@ class Checkpoints:
         for checkpoint in self._all:
             checkpoint.write()
 
-    @contextmanager
-    def kept_on_failure(self) -> Iterator[None]:
-        """Write what every training has come to when what follows fails or is stopped."""
-        try:
-            yield
-        except BaseException:
-            self.write()
-            raise
-
     def remove(self) -> None:
         """Remove what this class wrote, and the folder if nothing else is in it."""
         if not is_unfinished(self.folder):
@@ -278,6 +269,20 @@ def check_no_link(folder: Path) -> None:
             f"{folder} is a link, but nothing is written outside the place of the output. "
             "Remove the link, or give another name to -o."
         )
+
+
+@contextmanager
+def kept_on_failure(kept: Checkpoints | None) -> Iterator[None]:
+    """Write what every training has come to when what follows fails or is stopped.
+
+    Nothing is written where no checkpoints were asked for.
+    """
+    try:
+        yield
+    except BaseException:
+        if kept is not None:
+            kept.write()
+        raise
 
 
 def make_checkpoints(

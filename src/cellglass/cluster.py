@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from scipy import sparse
 
 from cellglass.batches import on_device
 from cellglass.callbacks import Callback
-from cellglass.checkpoint import Checkpoints, make_checkpoints
+from cellglass.checkpoint import Checkpoints, kept_on_failure, make_checkpoints
 from cellglass.checks import (
     check_callbacks,
     check_choice,
@@ -428,7 +427,7 @@ def cluster(
     if kept is not None:
         kept.begin({**settings.to_dict(), "data": data_digest})
     trainings: list[Training] = []
-    with nullcontext() if kept is None else kept.kept_on_failure():
+    with kept_on_failure(kept):
         for run, training in zip(
             runs,
             train_seeds(

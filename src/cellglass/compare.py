@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import product
@@ -15,7 +14,7 @@ from scipy import sparse
 
 from cellglass.batches import on_device
 from cellglass.callbacks import Callback
-from cellglass.checkpoint import Checkpoints, make_checkpoints
+from cellglass.checkpoint import Checkpoints, kept_on_failure, make_checkpoints
 from cellglass.checks import (
     ConstantGenes,
     check_callbacks,
@@ -375,7 +374,7 @@ def compare(
 
     with (
         workers() as pool,
-        nullcontext() if kept is None else kept.kept_on_failure(),
+        kept_on_failure(kept),
         last_good_kept(kept, make),
     ):
         reference = Reference(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.callbacks import Callback
-from cellglass.checkpoint import Checkpoints, make_checkpoints
+from cellglass.checkpoint import Checkpoints, kept_on_failure, make_checkpoints
 from cellglass.checks import (
     check_callbacks,
     check_losses,
@@ -389,7 +388,7 @@ def select(
     null: list[dict[str, float]] = []
     if kept is not None:
         kept.begin({**settings.to_dict(), "data": data_digest})
-    with nullcontext() if kept is None else kept.kept_on_failure():
+    with kept_on_failure(kept):
         for split in range(splits):
             held_out = divisions.draw()
             null.append({measure: held_out.null_error(measure) for measure in measures})

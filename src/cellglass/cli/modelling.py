@@ -61,7 +61,7 @@ def train(
     folder = output.parent / f"{output.name}.checkpoints"
     load("cellglass.fit", "cellglass.read")
     with exits(folder):
-        from cellglass.checkpoint import Checkpoints, is_unfinished
+        from cellglass.checkpoint import Checkpoints, is_unfinished, kept_on_failure
         from cellglass.checks import check_checkpointing
         from cellglass.fit import digest, fit_model
         from cellglass.genes import collect_gene_ids
@@ -93,7 +93,7 @@ def train(
         with (
             opt.loggers(tensorboard, mlflow) as callbacks,
             bars(quiet) as progress,
-            kept.kept_on_failure(),
+            kept_on_failure(kept),
         ):
 
             def show(epoch: Epoch) -> None:

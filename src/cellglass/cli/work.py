@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,7 +81,7 @@ class Work:
         InputError
             If the output is there, made otherwise, and may not be replaced.
         """
-        from cellglass.checkpoint import make_checkpoints
+        from cellglass.checkpoint import kept_on_failure, make_checkpoints
 
         resume = self.resume
         if resume and self.kind.is_finished(self.output):
@@ -102,7 +101,7 @@ class Work:
         kept = None
         if self.resumable:
             kept = make_checkpoints(self.folder, self.checkpoint_every, resume=resume)
-        with nullcontext() if kept is None else kept.kept_on_failure():
+        with kept_on_failure(kept):
             made = make(kept, lambda: resume or self.folder.exists())
         if kept is not None:
             kept.remove()
