@@ -228,7 +228,7 @@ def reconstruction(
     InputError
         If there is no model, the matrix does not suit it, or the file cannot be written.
     """
-    from cellglass.tl import model_and_matrix
+    from cellglass.kept_models import model_and_matrix
 
     check_anndata(adata)
     applied, layer, use_raw = model_and_matrix(adata, model, key, layer, use_raw)
@@ -249,8 +249,8 @@ def reconstruction(
 
 def _model_of(given: AnnData | Model, key: str) -> Model:
     """Take a model as it is, or out of the object it was trained on."""
+    from cellglass.kept_models import get_model
     from cellglass.model import Model
-    from cellglass.tl import get_model
 
     if isinstance(given, Model):
         return given

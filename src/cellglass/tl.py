@@ -9,24 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellglass.checks import check_callbacks, check_choice, check_key_added, check_range
+from cellglass.checks import check_callbacks, check_choice, check_range
 from cellglass.errors import InputError, TrainingError
+from cellglass.kept_models import (
+    get_model,
+    model_and_matrix,
+    other_seeds,
+    trained_jointly,
+)
 from cellglass.slots import (
     check_anndata,
     find_representation,
     keys_of_models,
     read_matrix,
 )
+from cellglass.targets import (
+    check_key_is_free,
+    check_own,
+    check_same_genes,
+    check_target,
+    write_slots,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from cellglass.batches import Rows
     from cellglass.callbacks import Callback
-    from cellglass.cluster_space import Clusters
     from cellglass.fit import Fit
-    from cellglass.idec import Idec
     from cellglass.model import Model
+
+__all__ = ["autoencoder", "cluster", "denoise", "get_model"]
 
 METHODS = ("leiden", "kmeans", "gaussian_mixture", "idec", "consensus")
 CLUSTER_COLUMNS = ("confidence", "second", "between")
@@ -187,9 +199,9 @@ def autoencoder(
     from cellglass.losses import LOSSES
     from cellglass.settings import ModelSettings
 
-    _check_target(adata, key_added, copy=copy)
+    check_target(adata, key_added, copy=copy)
     key = _key_of(key_added)
-    _check_key_is_free(adata, key, key_added)
+    check_key_is_free(adata, key, key_added)
     settings = ModelSettings(
         n_latent=n_latent, loss=loss, n_hidden=n_hidden, n_layers=n_layers,
         max_epochs=max_epochs, batch_size=batch_size, learning_rate=learning_rate,
@@ -201,7 +213,7 @@ def autoencoder(
     called = check_callbacks(callbacks)
     slot = read_matrix(adata, layer=layer, use_raw=use_raw)
     if reconstruction and use_raw:
-        _check_same_genes(adata)
+        check_same_genes(adata)
     fit = fit_model(
         slot.X, settings, cells=list(adata.obs_names), genes=list(slot.owner.var_names),
         gene_ids=collect_gene_ids(slot.owner), name=slot.name, callbacks=called,
@@ -219,58 +231,11 @@ def autoencoder(
     about = _about(fit, params, X_hat)
     name = f"{key}_reconstruction"
     is_stale = key in keys_of_models(adata) and name in adata.layers
-    return _write(
+    return write_slots(
         adata, copy=copy, uns={key: about},
         obsm={key_added: encode(fit.model.network, fit.rows)},
         layers={name: X_hat} if reconstruction else {name: None} if is_stale else {},
     )  # fmt: skip
-
-
-def get_model(adata: AnnData, key: str = "ae") -> Model:
-    """Take a trained model back out of the object that it was trained on.
-
-    It survives writing the object to a file and reading it again. Nothing is trained.
-
-    Parameters
-    ----------
-    adata
-        An object that :func:`autoencoder` was called on.
-    key
-        Its ``key_added``, without the leading ``X_``.
-
-    Returns
-    -------
-    cellglass.Model
-        To transform other cells, or to save as a file of its own.
-
-    Raises
-    ------
-    InputError
-        If there is no model under that key, or it was altered.
-
-    Examples
-    --------
-    >>> import cellglass as cg
-    >>> adata = cg.simulate(100, 50, 3, random_state=0)
-    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
-    >>> model = cg.tl.get_model(adata)
-    >>> model.transform(adata[:10]).shape
-    (10, 5)
-    """
-    from cellglass.model import Model
-
-    check_anndata(adata)
-    keys = keys_of_models(adata)
-    if key not in keys:
-        remedy = (
-            f"Name one that does: key={' or '.join(map(repr, keys))}"
-            if keys
-            else "Train one with cg.tl.autoencoder(adata); one that was saved comes from "
-            "cg.load(path)"
-        )
-        raise InputError(f"adata.uns[{key!r}] holds no model. {remedy}.")
-    name = f"The model in adata.uns[{key!r}]"
-    return Model.from_bytes(adata.uns[key]["model"].tobytes(), name=name)
 
 
 def denoise(
@@ -333,11 +298,11 @@ def denoise(
     """
     if key_added is None:
         key_added = f"{key}_denoised"
-    _check_target(adata, key_added, copy=copy)
-    _check_own(adata, "layers", key_added, made_by="denoise")
+    check_target(adata, key_added, copy=copy)
+    check_own(adata, "layers", key_added, made_by="denoise")
     trained, layer, use_raw = model_and_matrix(adata, model, key, layer, use_raw)
     if use_raw:
-        _check_same_genes(adata)
+        check_same_genes(adata)
     match = trained.match(adata, use_raw=use_raw)
     places = np.full(adata.n_vars, -1)
     places[match.columns[match.columns >= 0]] = np.flatnonzero(match.columns >= 0)
@@ -357,7 +322,7 @@ def denoise(
         said = Path(model).name if isinstance(model, str | Path) else repr(model)
         source = {"model": said}
     params = {**source, "layer": layer, "use_raw": use_raw}
-    return _write(
+    return write_slots(
         adata, copy=copy, layers={key_added: expected},
         uns={key_added: {"made_by": "denoise", "params": _without_none(params)}},
     )  # fmt: skip
@@ -471,9 +436,9 @@ def cluster(
     key = _key_of(names[0])
     if key_added is None:
         key_added = f"{key}_{method}"
-    _check_target(adata, key_added, copy=copy)
+    check_target(adata, key_added, copy=copy)
     added = [key_added, *(f"{key_added}_{what}" for what in CLUSTER_COLUMNS)]
-    _check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
+    check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
     if resolution is not None:
         check_range("resolution", resolution, low=0, low_inclusive=False)
@@ -496,13 +461,13 @@ def cluster(
     obsm: dict[str, np.ndarray] = {}
     if method == "consensus":
         if len(spaces) == 1:
-            spaces += _other_seeds(adata, key, seeds)
+            spaces += other_seeds(adata, key, seeds)
         found = consensus_of_spaces(spaces, **how)
     else:
         base = "kmeans" if method == "idec" else method
         found = cluster_space(spaces[0], base, resolution=resolution, **how)
     if method == "idec":
-        found, joint = _trained_jointly(
+        found, joint = trained_jointly(
             adata, key, spaces[0], found, gamma=gamma, max_epochs=max_epochs,
             random_state=random_state,
         )  # fmt: skip
@@ -540,110 +505,7 @@ def cluster(
         "made_by": "cluster", "params": _without_none(params),
         "n_between": int(found.between.sum()), **about,
     }  # fmt: skip
-    return _write(adata, copy=copy, obs=obs, obsm=obsm, uns={key_added: entry})
-
-
-def _rows_of_model(adata: AnnData, key: str) -> tuple[Model, Rows, str]:
-    """Take the model under a key, and what it was trained on, onto the device.
-
-    Returns
-    -------
-    tuple
-        The model, the rows, and the checksum of the matrix.
-    """
-    from cellglass.batches import on_device
-    from cellglass.fit import dense_if_small, digest
-    from cellglass.genes import collect_gene_ids
-
-    model, layer, use_raw = model_and_matrix(adata, None, key, None, False)
-    slot = read_matrix(adata, layer=layer, use_raw=use_raw)
-    data = digest(slot.X, list(slot.owner.var_names), collect_gene_ids(slot.owner))
-    if model.settings.get("data") != data:
-        raise InputError(
-            f"The model in adata.uns[{key!r}] was trained on other values than {slot.name} "
-            "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder."
-        )
-    values = dense_if_small(model.preprocessor.transform(slot.X))
-    return model, on_device(values, model.preprocessor.size_factors(slot.X)), data
-
-
-def _other_seeds(adata: AnnData, key: str, seeds: int) -> list[np.ndarray]:
-    """Train networks like the model under a key, with the seeds after its own."""
-    from dataclasses import fields, replace
-
-    from cellglass.encode import encode
-    from cellglass.fit import split_cells, train_seeds
-    from cellglass.settings import ModelSettings
-
-    if seeds == 1:
-        return []
-    if key not in keys_of_models(adata):
-        raise InputError(
-            f"A consensus of one representation needs a model in adata.uns[{key!r}], of which "
-            "others with other seeds are trained, and there is none. Name several "
-            "representations, use_rep=[…], or train a model with cg.tl.autoencoder."
-        )
-    model, rows, data = _rows_of_model(adata, key)
-    if model.settings.get("schedule") == "custom":
-        raise InputError(
-            f"The model in adata.uns[{key!r}] was trained with a schedule of your own, which "
-            "is not kept, so no others can be trained like it. Train them with "
-            "cg.tl.autoencoder, and name their representations, use_rep=[…]."
-        )
-    known = {field.name for field in fields(ModelSettings)}
-    given = {name: value for name, value in model.settings.items() if name in known}
-    settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
-    trained = train_seeds(
-        rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
-        [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=data,
-    )  # fmt: skip
-    return [encode(training.network, rows) for training in trained]
-
-
-def _trained_jointly(
-    adata: AnnData, key: str, Z: np.ndarray, found: Clusters, *, gamma: float,
-    max_epochs: int, random_state: int,
-) -> tuple[Clusters, Idec]:  # fmt: skip
-    """Train the model under a key together with its clusters."""
-    from cellglass.idec import idec
-    from cellglass.losses import LOSSES
-
-    model, rows, _ = _rows_of_model(adata, key)
-    joint = idec(
-        model.network, rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,
-        max_epochs=max_epochs, batch_size=model.settings["batch_size"],
-        learning_rate=model.settings["learning_rate"], random_state=random_state,
-    )  # fmt: skip
-    return found.moved(joint.clusters, before=Z), joint
-
-
-def model_and_matrix(
-    adata: AnnData, model: Model | str | Path | None, key: str, layer: str | None, use_raw: bool
-) -> tuple[Model, str | None, bool]:
-    """Find the model that is meant, and the matrix it is to be applied to.
-
-    Returns
-    -------
-    tuple
-        The model; ``layer`` and ``use_raw`` as given, or, for the model in ``uns`` if
-        neither was, those that it was trained with.
-    """
-    from cellglass.model import Model, load
-
-    if isinstance(model, str | Path):
-        return load(model), layer, use_raw
-    if model is not None:
-        if not isinstance(model, Model):
-            raise InputError(
-                f"model is a {type(model).__name__}, but a cellglass.Model or the path of one "
-                "that was saved is needed. An Autoencoder has its own in model_."
-            )
-        return model, layer, use_raw
-    found = get_model(adata, key)
-    if layer is None and not use_raw:
-        params = adata.uns[key].get("params", {})
-        layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
-    return found, layer, use_raw
+    return write_slots(adata, copy=copy, obs=obs, obsm=obsm, uns={key_added: entry})
 
 
 def _about(fit: Fit, params: Mapping[str, Any], X_hat: np.ndarray) -> dict[str, Any]:
@@ -672,83 +534,3 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key_of(use_rep: str) -> str:
     return use_rep.removeprefix("X_")
-
-
-def _check_target(adata: AnnData, key_added: str, *, copy: bool) -> None:
-    """Check, before any work, that results can be written into the object."""
-    check_anndata(adata)
-    check_key_added(key_added)
-    if adata.isbacked and adata.is_view and not copy:
-        raise InputError(
-            "adata is a view of an object that is backed by a file, and nothing can be set in "
-            "such a view. Read its part of the file first: adata = adata.to_memory()."
-        )
-
-
-def _check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
-    """Check that ``uns`` has nothing of that name but an earlier model of the same key."""
-    if key not in adata.uns:
-        return
-    there = f"key_added is {key_added!r}, so the model goes to adata.uns[{key!r}]"
-    if key not in keys_of_models(adata):
-        raise InputError(
-            f"{there}, which holds something else already that would be lost. Give another "
-            "name, such as 'X_ae'."
-        )
-    then = adata.uns[key].get("params", {}).get("key_added", key_added)
-    if then != key_added:
-        raise InputError(
-            f"{there}, which holds the model of adata.obsm[{then!r}]: the two names differ "
-            f"only in 'X_'. Give {then!r} to replace it, or another name."
-        )
-
-
-def _check_own(
-    adata: AnnData, slot: str, key_added: str, *, made_by: str, also: Sequence[str] = ()
-) -> None:
-    """Check that there is nothing of a name but what the same function put there before.
-
-    `also` are further names in the slot that come with it.
-    """
-    there = [(s, key_added) for s in (slot, "uns") if key_added in getattr(adata, s)]
-    there += [(slot, name) for name in also if name in getattr(adata, slot)]
-    entry = adata.uns.get(key_added)
-    if there and not (isinstance(entry, Mapping) and entry.get("made_by") == made_by):
-        place, name = there[0]
-        raise InputError(
-            f"key_added is {key_added!r}, but there is an adata.{place}[{name!r}] that "
-            f"cg.tl.{made_by} did not make, and it would be lost. Give another name."
-        )
-
-
-def _check_same_genes(adata: AnnData) -> None:
-    """Check that what is predicted of the genes of ``raw`` can be a layer."""
-    if adata.raw is not None and not np.array_equal(adata.raw.var_names, adata.var_names):
-        raise InputError(
-            f"use_raw is True, but the {adata.raw.n_vars:,} genes of adata.raw are not the "
-            f"{adata.n_vars:,} of adata in the same order, and the reconstruction would be a "
-            "layer, which must have those. Work on an object of its own: "
-            "raw = adata.raw.to_adata()."
-        )
-
-
-def _write(adata: AnnData, *, copy: bool, **slots: Mapping[str, Any]) -> AnnData | None:
-    """Set results, all of them at the end, in the object or in a copy of it.
-
-    What is None is removed.
-    """
-    from anndata import ImplicitModificationWarning
-
-    target = adata
-    if copy:
-        target = adata.to_memory() if adata.isbacked else adata.copy()
-    with warnings.catch_warnings():
-        # A view becomes an object of its own, which is what the caller was told.
-        warnings.simplefilter("ignore", ImplicitModificationWarning)
-        for slot, values in slots.items():
-            for name, value in values.items():
-                if value is None:
-                    del getattr(target, slot)[name]
-                else:
-                    getattr(target, slot)[name] = value
-    return target if copy else None

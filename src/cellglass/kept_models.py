@@ -1,0 +1,169 @@
+"""Models that AnnData objects hold, and networks that are trained on like them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellglass.errors import InputError
+from cellglass.slots import check_anndata, keys_of_models, read_matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from cellglass.batches import Rows
+    from cellglass.cluster_space import Clusters
+    from cellglass.idec import Idec
+    from cellglass.model import Model
+
+
+def get_model(adata: AnnData, key: str = "ae") -> Model:
+    """Take a trained model back out of the object that it was trained on.
+
+    It survives writing the object to a file and reading it again. Nothing is trained.
+
+    Parameters
+    ----------
+    adata
+        An object that :func:`autoencoder` was called on.
+    key
+        Its ``key_added``, without the leading ``X_``.
+
+    Returns
+    -------
+    cellglass.Model
+        To transform other cells, or to save as a file of its own.
+
+    Raises
+    ------
+    InputError
+        If there is no model under that key, or it was altered.
+
+    Examples
+    --------
+    >>> import cellglass as cg
+    >>> adata = cg.simulate(100, 50, 3, random_state=0)
+    >>> cg.tl.autoencoder(adata, n_latent=5, max_epochs=10)
+    >>> model = cg.tl.get_model(adata)
+    >>> model.transform(adata[:10]).shape
+    (10, 5)
+    """
+    from cellglass.model import Model
+
+    check_anndata(adata)
+    keys = keys_of_models(adata)
+    if key not in keys:
+        remedy = (
+            f"Name one that does: key={' or '.join(map(repr, keys))}"
+            if keys
+            else "Train one with cg.tl.autoencoder(adata); one that was saved comes from "
+            "cg.load(path)"
+        )
+        raise InputError(f"adata.uns[{key!r}] holds no model. {remedy}.")
+    name = f"The model in adata.uns[{key!r}]"
+    return Model.from_bytes(adata.uns[key]["model"].tobytes(), name=name)
+
+
+def model_and_matrix(
+    adata: AnnData, model: Model | str | Path | None, key: str, layer: str | None, use_raw: bool
+) -> tuple[Model, str | None, bool]:
+    """Find the model that is meant, and the matrix it is to be applied to.
+
+    Returns
+    -------
+    tuple
+        The model; ``layer`` and ``use_raw`` as given, or, for the model in ``uns`` if
+        neither was, those that it was trained with.
+    """
+    from cellglass.model import Model, load
+
+    if isinstance(model, str | Path):
+        return load(model), layer, use_raw
+    if model is not None:
+        if not isinstance(model, Model):
+            raise InputError(
+                f"model is a {type(model).__name__}, but a cellglass.Model or the path of one "
+                "that was saved is needed. An Autoencoder has its own in model_."
+            )
+        return model, layer, use_raw
+    found = get_model(adata, key)
+    if layer is None and not use_raw:
+        params = adata.uns[key].get("params", {})
+        layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+    return found, layer, use_raw
+
+
+def rows_of_model(adata: AnnData, key: str) -> tuple[Model, Rows, str]:
+    """Take the model under a key, and what it was trained on, onto the device.
+
+    Returns
+    -------
+    tuple
+        The model, the rows, and the checksum of the matrix.
+    """
+    from cellglass.batches import on_device
+    from cellglass.fit import dense_if_small, digest
+    from cellglass.genes import collect_gene_ids
+
+    model, layer, use_raw = model_and_matrix(adata, None, key, None, False)
+    slot = read_matrix(adata, layer=layer, use_raw=use_raw)
+    data = digest(slot.X, list(slot.owner.var_names), collect_gene_ids(slot.owner))
+    if model.settings.get("data") != data:
+        raise InputError(
+            f"The model in adata.uns[{key!r}] was trained on other values than {slot.name} "
+            "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder."
+        )
+    values = dense_if_small(model.preprocessor.transform(slot.X))
+    return model, on_device(values, model.preprocessor.size_factors(slot.X)), data
+
+
+def other_seeds(adata: AnnData, key: str, seeds: int) -> list[np.ndarray]:
+    """Train networks like the model under a key, with the seeds after its own."""
+    from dataclasses import fields, replace
+
+    from cellglass.encode import encode
+    from cellglass.fit import split_cells, train_seeds
+    from cellglass.settings import ModelSettings
+
+    if seeds == 1:
+        return []
+    if key not in keys_of_models(adata):
+        raise InputError(
+            f"A consensus of one representation needs a model in adata.uns[{key!r}], of which "
+            "others with other seeds are trained, and there is none. Name several "
+            "representations, use_rep=[…], or train a model with cg.tl.autoencoder."
+        )
+    model, rows, data = rows_of_model(adata, key)
+    if model.settings.get("schedule") == "custom":
+        raise InputError(
+            f"The model in adata.uns[{key!r}] was trained with a schedule of your own, which "
+            "is not kept, so no others can be trained like it. Train them with "
+            "cg.tl.autoencoder, and name their representations, use_rep=[…]."
+        )
+    known = {field.name for field in fields(ModelSettings)}
+    given = {name: value for name, value in model.settings.items() if name in known}
+    settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
+    trained = train_seeds(
+        rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
+        [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=data,
+    )  # fmt: skip
+    return [encode(training.network, rows) for training in trained]
+
+
+def trained_jointly(
+    adata: AnnData, key: str, Z: np.ndarray, found: Clusters, *, gamma: float,
+    max_epochs: int, random_state: int,
+) -> tuple[Clusters, Idec]:  # fmt: skip
+    """Train the model under a key together with its clusters."""
+    from cellglass.idec import idec
+    from cellglass.losses import LOSSES
+
+    model, rows, _ = rows_of_model(adata, key)
+    joint = idec(
+        model.network, rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,
+        max_epochs=max_epochs, batch_size=model.settings["batch_size"],
+        learning_rate=model.settings["learning_rate"], random_state=random_state,
+    )  # fmt: skip
+    return found.moved(joint.clusters, before=Z), joint
