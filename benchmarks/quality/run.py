@@ -1,7 +1,8 @@
 """Judges the clusters that methods find on labelled sets of real cells, and writes the table.
 
-Nothing but the number of clusters, as is usual in the literature, is taken from the labels:
-they score what was found. Every method runs with several random states.
+Nothing but the number of clusters, as is usual in the literature, is taken from the labels,
+and by one method not even that: they score what was found. Every method runs with several
+random states.
 
     .venv/bin/python benchmarks/quality/run.py FOLDER_OR_H5AD [...]   # with obs["label"]
     make quality DATA=folder
@@ -46,6 +47,8 @@ PACKAGES = ("cellglass", "jax", "numpy", "scikit-learn", "igraph")
 N_GENES = 2000
 LOSSES_ON_COUNTS = ("poisson", "nb", "nb_gene_cell", "zinb")
 LOSSES_ON_LOGS = ("mse", "nonzero_mse", "gaussian")
+CONSENSUS = "default: consensus"
+K_UNKNOWN = f"{CONSENSUS}, number not given"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Row:
     silhouette: float | None
     deviance: float | None
     seconds: float
+    n_clusters: int | None = None  # None: as many as there are labels
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,15 @@ def by_pca(method: str) -> Callable[[Set, int], Found]:
     return run
 
 
-def by_network(method: str, **settings: Any) -> Callable[[Set, int], Found]:
+def by_network(
+    method: str, *, k_given: bool = True, **settings: Any
+) -> Callable[[Set, int], Found]:
     """Cluster by :func:`cellglass.cluster`, with all genes that were chosen."""
 
     def run(data: Set, random_state: int) -> Found:
         found = cg.cluster(
-            data.adata, method, n_clusters=data.n_labels, n_top_genes=None,
-            random_state=random_state, **settings,
+            data.adata, method, n_clusters=data.n_labels if k_given else None,
+            n_top_genes=None, random_state=random_state, **settings,
         )  # fmt: skip
         return found.clusters, found.latent_vectors[found.mapped]
 
@@ -148,7 +154,8 @@ def methods(data: Set) -> dict[str, Callable[[Set, int], Found]]:
         ("leiden", "Leiden"), ("idec", "IDEC"),
     ):  # fmt: skip
         found[f"{default} 20, {name}"] = by_network(method)
-    found["default: consensus"] = by_network("consensus")
+    found[CONSENSUS] = by_network("consensus")
+    found[K_UNKNOWN] = by_network("consensus", k_given=False)
     return found
 
 
@@ -182,9 +189,13 @@ def measure(
             )
             if found is None:
                 continue
+            n = found.pop("n_clusters", None)
+            n = int(n) if n is not None and name == K_UNKNOWN else None
             loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
             deviance = (held_out or {}).get(loss, {}).get("held_out_deviance")
-            rows.append(Row(data.name, name, random_state, **found, deviance=deviance))
+            rows.append(
+                Row(data.name, name, random_state, **found, deviance=deviance, n_clusters=n)
+            )
     denoised = [
         Denoised(data.name, model, random_state, **scores)
         for model, scores in (held_out or {}).items()
@@ -198,7 +209,9 @@ def judge(data: Set, run: Callable[[Set, int], Found], random_state: int) -> dic
     clusters, space = run(data, random_state)
     seconds = time.perf_counter() - begun
     scores = {key: score(data.codes, clusters) for key, score in AGREEMENT.items()}
-    return {**scores, "silhouette": silhouettes(space, [clusters])[0], "seconds": seconds}
+    silhouette = silhouettes(space, [clusters])[0]
+    n_clusters = len(np.unique(clusters))
+    return {**scores, "silhouette": silhouette, "seconds": seconds, "n_clusters": n_clusters}
 
 
 def kept(name: str, compute: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
@@ -272,6 +285,33 @@ def overview(rows: list[Row]) -> str:
     return f"### All sets: mean ARI\n\n{table(['method', *sets], lines)}"
 
 
+def numbers_found(rows: list[Row], n_labels: dict[str, int]) -> str:
+    """Write how many clusters were found where their number was not given."""
+    lines = []
+    for name, n in n_labels.items():
+        own = [row for row in rows if (row.dataset, row.method) == (name, K_UNKNOWN)]
+        told = [row for row in rows if (row.dataset, row.method) == (name, CONSENSUS)]
+        if own:
+            states = {row.random_state for row in own}
+            same = [row for row in told if row.random_state in states]
+            lines.append(
+                [
+                    name,
+                    str(n),
+                    ", ".join(str(row.n_clusters) for row in own),
+                    f"{np.mean([row.ari for row in own]):.3f}",
+                    f"{np.mean([row.nmi for row in own]):.3f}",
+                    f"{np.mean([row.ari for row in same]):.3f}" if same else "–",
+                    f"{np.mean([row.nmi for row in same]):.3f}" if same else "–",
+                ]
+            )
+    if not lines:
+        return ""
+    heads = ["set", "types", "clusters, by random state", "ARI", "NMI"]
+    heads += ["ARI, number given", "NMI, number given"]
+    return f"### Number of clusters not given\n\n{table(heads, lines)}"
+
+
 def generic(method: str) -> str:
     """Call a network of the package's default loss by that: which one hangs on the values."""
     for loss in ("nb variational 20", "mse 20"):
@@ -298,9 +338,11 @@ def report_denoising(rows: list[Denoised]) -> str:
     return f"### Denoising\n\n{table(heads, lines)}"
 
 
-def report(rows: list[Row]) -> str:
-    """Write a table for every set."""
-    said = [overview(rows)]
+def report(rows: list[Row], n_labels: dict[str, int]) -> str:
+    """Write a table of all sets, one of the numbers of clusters, and one for every set."""
+    counted = numbers_found(rows, n_labels)
+    rows = [row for row in rows if row.method != K_UNKNOWN]
+    said = [overview(rows), *([counted] if counted else [])]
     for name in dict.fromkeys(row.dataset for row in rows):
         own = [row for row in rows if row.dataset == name]
         lines = []
@@ -370,10 +412,11 @@ def main() -> None:
             rows += clustered
             denoised += brought_back
     names = [data.name for data in sets]
+    n_labels = {data.name: data.n_labels for data in sets}
     rows.sort(key=lambda row: names.index(row.dataset))
     denoised.sort(key=lambda row: names.index(row.dataset))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    text = f"{hardware()}. {versions}.\n\n{report(rows)}"
+    text = f"{hardware()}. {versions}.\n\n{report(rows, n_labels)}"
     if denoised:
         text += f"\n\n{report_denoising(denoised)}"
     print(text)
