@@ -39,7 +39,12 @@ def counts():
 @given(counts=hnp.arrays(np.int64, (5, 3), elements=st.integers(0, 300_000)))
 @settings(max_examples=60, deadline=None)
 def test_counts_come_back_exactly(counts):
-    np.testing.assert_array_equal(counts_of(*log_normalised(counts)), counts)
+    X, sizes = log_normalised(counts)
+    for form in (X, sparse.csr_matrix(X)):
+        cells, genes, values = counts_of(form, sizes)
+        assert (values > 0).all()
+        found = sparse.coo_matrix((values, (cells, genes)), shape=counts.shape)
+        np.testing.assert_array_equal(found.toarray(), counts)
 
 
 def scale(counts, cells=EVERYONE, **kwargs):
