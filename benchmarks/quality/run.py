@@ -74,7 +74,7 @@ class Row:
     nmi: float
     silhouette: float | None
     deviance: float | None
-    seconds: float
+    seconds: float | None  # None: unknown, as where the process was halted on its way
     n_clusters: int | None = None  # None: as many as there are labels
 
 
@@ -272,6 +272,12 @@ def interval(values: list[float | None], digits: int) -> str:
     return said
 
 
+def median(values: list[float | None]) -> str:
+    """Write the median of what is known."""
+    there = [value for value in values if value is not None]
+    return f"{np.median(there):.0f}" if there else "–"
+
+
 def overview(rows: list[Row]) -> str:
     """Write one table of mean ARI, by method and set."""
     sets = list(dict.fromkeys(row.dataset for row in rows))
@@ -355,7 +361,7 @@ def report(rows: list[Row], n_labels: dict[str, int]) -> str:
                     interval([row.nmi for row in found], 3),
                     interval([row.silhouette for row in found], 2),
                     interval([row.deviance for row in found], 4),
-                    f"{np.median([row.seconds for row in found]):.0f}",
+                    median([row.seconds for row in found]),
                 ]
             )
         heads = ["method", "ARI", "NMI", "silhouette", "held-out deviance", "seconds"]
