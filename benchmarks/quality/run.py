@@ -262,7 +262,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def interval(values: list[float | None], digits: int) -> str:
     """Write a mean and its 95 % interval."""
-    there = [value for value in values if value is not None]
+    there = known(values)
     if not there:
         return "–"
     found = mean_and_interval(there)
@@ -274,8 +274,18 @@ def interval(values: list[float | None], digits: int) -> str:
 
 def median(values: list[float | None]) -> str:
     """Write the median of what is known."""
-    there = [value for value in values if value is not None]
+    there = known(values)
     return f"{np.median(there):.0f}" if there else "–"
+
+
+def mean(values: list[float]) -> str:
+    """Write a mean, where there is one."""
+    return f"{np.mean(values):.3f}" if values else "–"
+
+
+def known(values: list[float | None]) -> list[float]:
+    """Leave out what is not known."""
+    return [value for value in values if value is not None]
 
 
 def overview(rows: list[Row]) -> str:
@@ -286,7 +296,7 @@ def overview(rows: list[Row]) -> str:
         cells = []
         for name in sets:
             own = [r.ari for r in rows if (r.dataset, generic(r.method)) == (name, method)]
-            cells.append(f"{np.mean(own):.3f}" if own else "–")
+            cells.append(mean(own))
         lines.append([method, *cells])
     return f"### All sets: mean ARI\n\n{table(['method', *sets], lines)}"
 
@@ -296,21 +306,21 @@ def numbers_found(rows: list[Row], n_labels: dict[str, int]) -> str:
     lines = []
     for name, n in n_labels.items():
         own = [row for row in rows if (row.dataset, row.method) == (name, K_UNKNOWN)]
-        told = [row for row in rows if (row.dataset, row.method) == (name, CONSENSUS)]
-        if own:
-            states = {row.random_state for row in own}
-            same = [row for row in told if row.random_state in states]
-            lines.append(
-                [
-                    name,
-                    str(n),
-                    ", ".join(str(row.n_clusters) for row in own),
-                    f"{np.mean([row.ari for row in own]):.3f}",
-                    f"{np.mean([row.nmi for row in own]):.3f}",
-                    f"{np.mean([row.ari for row in same]):.3f}" if same else "–",
-                    f"{np.mean([row.nmi for row in same]):.3f}" if same else "–",
-                ]
-            )
+        if not own:
+            continue
+        states = {row.random_state for row in own}
+        told = [
+            row for row in rows
+            if (row.dataset, row.method) == (name, CONSENSUS) and row.random_state in states
+        ]  # fmt: skip
+        lines.append(
+            [
+                name,
+                str(n),
+                ", ".join(str(row.n_clusters) for row in own),
+                *(mean([getattr(row, s) for row in f]) for f in (own, told) for s in AGREEMENT),
+            ]
+        )
     if not lines:
         return ""
     heads = ["set", "types", "clusters, by random state", "ARI", "NMI"]

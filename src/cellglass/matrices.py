@@ -79,6 +79,32 @@ def row_chunks(X: Any) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, n_rows)
 
 
+def nonzeros(
+    X: np.ndarray | sparse.csr_matrix,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the entries that are not 0, row after row.
+
+    Parameters
+    ----------
+    X
+        Dense, or canonical CSR, shape (n_rows, n_columns); stored zeros are passed over.
+
+    Returns
+    -------
+    rows, columns, values
+        Of every such entry, all of one length.
+    """
+    if isinstance(X, np.ndarray):
+        # Several times as fast as numpy.nonzero of two dimensions.
+        rows, columns = np.divmod(np.flatnonzero(X != 0), X.shape[1])
+        return rows, columns, X[rows, columns]
+    rows, columns = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
+    there = X.data != 0
+    if there.all():
+        return rows, columns, X.data
+    return rows[there], columns[there], X.data[there]
+
+
 def to_csr(X: Any) -> sparse.csr_matrix:
     """Bring a sparse matrix or array of any format into canonical CSR.
 

@@ -10,7 +10,7 @@ from scipy import sparse
 from cellglass.checks import check_range
 from cellglass.checks.matrix import describe_place
 from cellglass.errors import InputError
-from cellglass.matrices import row_chunks, to_csr
+from cellglass.matrices import nonzeros, row_chunks, to_csr
 
 # Up to here a 32-bit and a 64-bit float hold every whole number.
 LARGEST_WHOLE_FLOAT32 = 2.0**24
@@ -94,17 +94,8 @@ def split_counts(
     n_genes = X.shape[1]
     phi = _check_dispersion(dispersion, n_genes)
     is_sparse = sparse.issparse(X)
-    if is_sparse:
-        X = to_csr(X)
-        rows, columns = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), X.indices
-        values = X.data
-        kept = values != 0
-        if not kept.all():
-            rows, columns, values = rows[kept], columns[kept], values[kept]
-    else:
-        X = np.asarray(X)
-        rows, columns = np.nonzero(X)
-        values = X[rows, columns]
+    X = to_csr(X) if is_sparse else np.asarray(X)
+    rows, columns, values = nonzeros(X)
     _check_counts(rows, columns, values)
     counts = values.astype(np.int64)
     train = _thin(counts, phi[columns], float(train_fraction), rng)
