@@ -1,0 +1,61 @@
+"""Memory of freed arrays goes back to the system."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+HELD_AFTER_FREEING = """
+import numpy as np
+from cellglass.cli.heap import give_back_freed_arrays
+
+MIB = 2**20
+
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * {page} / MIB
+
+give_back_freed_arrays()
+large = np.ones(31 * MIB, np.uint8)
+del large  # from here on, arrays below 31 MiB share pages, if nothing is set
+before = resident()
+pairs = [(np.ones(8 * MIB, np.uint8), np.ones(MIB, np.uint8)) for _ in range(20)]
+assert resident() - before > 175
+small = [small for _, small in pairs]  # in between
+del pairs
+print(resident() - before - 20)
+"""
+
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries do as they do"
+)
+
+
+def held_after_freeing(**environment: str) -> float:
+    """MiB that a process still holds of 160 that it has freed."""
+    code = HELD_AFTER_FREEING.format(page=os.sysconf("SC_PAGE_SIZE"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    return float(done.stdout)
+
+
+@glibc
+def test_freed_arrays_are_returned() -> None:
+    assert held_after_freeing() < 20
+
+
+@glibc
+def test_a_threshold_that_the_environment_sets_stays() -> None:
+    assert held_after_freeing(MALLOC_MMAP_THRESHOLD_=str(32 * 2**20)) > 150
+
+
+def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cellglass.cli import heap
+
+    monkeypatch.setattr(heap.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda *_: pytest.fail("a library was asked"))
+    heap.give_back_freed_arrays()
