@@ -320,14 +320,16 @@ def cluster(
         (:func:`cellglass.mixture.gaussian_mixture`), or ``idec``, which trains network and
         clusters together (:func:`cellglass.idec.idec`).
     n_clusters
-        How many clusters. Default: as many as Leiden finds at the resolution that is most
-        stable (:func:`cellglass.resolution.scan_resolutions`).
+        How many clusters. Default: of those that Leiden finds again in subsamples, as many
+        as are separated best (:func:`cellglass.number.choose_number`); for ``leiden`` the
+        finest (:func:`cellglass.resolution.scan_resolutions`).
     n_top_genes
         Networks see so many genes, those whose log-normalised values vary most. None: all.
     seeds
         Networks for a consensus, which differ in first weights and order of the cells.
     resolution
-        Of Leiden, in place of the most stable one.
+        Of Leiden, in place of the finest that is stable. Where it is given, other methods
+        but ``consensus`` find as many clusters as Leiden does.
     n_neighbors
         Nearest neighbours of every cell in Leiden's graph.
     labels

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from cellglass.consensus import consensus
 from cellglass.mixture import gaussian_mixture, membership, n_parameters
 from cellglass.neighbors import nearest_neighbors
+from cellglass.number import Numbers, choose_number
 from cellglass.partition import by_size, first_cells, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
 
@@ -31,10 +33,12 @@ class Clusters:
     membership
         Probability of every cluster for every cell, shape (n_cells, n_clusters).
     n_clusters_from
-        Who decided on their number: ``given``, or ``leiden``, whose most stable resolution
-        did.
+        What decided on their number: ``given``, ``leiden`` (its resolution, or that it finds
+        no stable clusters), or ``silhouette``.
     scan
         What Leiden found at all resolutions; None where it was not asked.
+    numbers
+        How well clusters are separated by their number; None where that was not asked.
     members
         Of a consensus, the clusters that every member found by itself, each of shape
         (n_cells,); else empty.
@@ -44,12 +48,20 @@ class Clusters:
     membership: np.ndarray
     n_clusters_from: str
     scan: Scan | None = None
+    numbers: Numbers | None = None
     members: tuple[np.ndarray, ...] = ()
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters."""
         return int(self.membership.shape[1])
+
+    @property
+    def resolution(self) -> float | None:
+        """Leiden's, where it found the clusters by itself; None where it was told how."""
+        if self.scan is None or self.numbers is not None:
+            return None
+        return self.scan.resolution
 
     @property
     def confidence(self) -> np.ndarray:
@@ -100,7 +112,8 @@ def cluster_space(
     method
         ``leiden``, ``kmeans`` or ``gaussian_mixture``.
     n_clusters
-        How many. Default: as many as Leiden finds.
+        How many. Default: what Leiden finds; of other methods, as many as Leiden finds at
+        `resolution`, or without one as :func:`cellglass.number.choose_number` chooses.
     resolution
         Of Leiden. Default: the one :func:`cellglass.resolution.scan_resolutions` chooses.
     n_neighbors
@@ -108,26 +121,27 @@ def cluster_space(
     random_state
         Decides everything random.
     """
-    scan = None
-    if method == "leiden" or n_clusters is None:
+    if method == "leiden":
+        scan = None
         if resolution is None:
             scan = scan_resolutions(
-                X, n_neighbors=n_neighbors, random_state=random_state,
-                n_clusters=n_clusters if method == "leiden" else None,
-            )  # fmt: skip
+                X, n_neighbors=n_neighbors, random_state=random_state, n_clusters=n_clusters
+            )
             clusters = scan.clusters
         else:
             clusters = _leiden(X, n_neighbors, resolution, random_state)
-        k = int(clusters.max()) + 1
+        origin = "leiden" if n_clusters is None else "given"
+        return Clusters(clusters, membership(X, clusters), origin, scan)
+    if n_clusters is None and resolution is not None:
+        by_leiden = _leiden(X, n_neighbors, resolution, random_state)
+        number = _Number(int(by_leiden.max()) + 1, "leiden")
     else:
-        k = n_clusters
-    origin = "leiden" if n_clusters is None else "given"
+        number = _number([X], n_clusters, n_neighbors=n_neighbors, random_state=random_state)
     if method == "gaussian_mixture":
-        found = gaussian_mixture(X, k, random_state=random_state)
-        return _numbered(found.argmax(axis=1), found, origin, scan)
-    if method == "kmeans":
-        clusters = kmeans(X, k, random_state=random_state)
-    return Clusters(clusters, membership(X, clusters), origin, scan)
+        found = gaussian_mixture(X, number.k, random_state=random_state)
+        return _numbered(found.argmax(axis=1), found, number)
+    clusters = kmeans(X, number.k, random_state=random_state)
+    return _numbered(clusters, membership(X, clusters), number)
 
 
 def consensus_of_spaces(
@@ -162,29 +176,39 @@ def consensus_of_spaces(
     beside_votes
         How many spaces its vote counts for.
     n_clusters
-        How many. Default: the median of what Leiden finds in `spaces`.
+        How many. Default: as :func:`cellglass.number.choose_number` chooses.
     n_neighbors, random_state
         As in :func:`cluster_space`.
     """
-    scan = None
-    k = n_clusters
-    if k is None:
-        scans = [
-            scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)
-            for space in spaces
-        ]
-        counts = [int(one.clusters.max()) + 1 for one in scans]
-        k = int(np.median(counts))
-        scan = scans[int(np.argmin(np.abs(np.array(counts) - k)))]
-    votes = [_by_both(space, k, random_state) for space in spaces]
+    number = _number(
+        spaces, n_clusters, beside=beside, beside_votes=beside_votes,
+        n_neighbors=n_neighbors, random_state=random_state,
+    )  # fmt: skip
+    votes = [_by_both(space, number.k, random_state) for space in spaces]
     own = tuple(by_size(vote.argmax(axis=1)) for vote in votes)
     weights = [1.0] * len(votes)
     if beside is not None:
-        votes.append(_by_both(beside, k, random_state))
+        votes.append(_by_both(beside, number.k, random_state))
         weights.append(beside_votes)
-    found = consensus(votes, weights=weights, n_clusters=k)
-    origin = "leiden" if n_clusters is None else "given"
-    return _numbered(found.argmax(axis=1), found, origin, scan, own)
+    found = consensus(votes, weights=weights, n_clusters=number.k)
+    return _numbered(found.argmax(axis=1), found, number, own)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """How many clusters are looked for, and why."""
+
+    k: int
+    origin: str
+    numbers: Numbers | None = None
+
+
+def _number(spaces: Sequence[np.ndarray], n_clusters: int | None, **how: Any) -> _Number:
+    """Take the number that is given, or choose one."""
+    if n_clusters is not None:
+        return _Number(n_clusters, "given")
+    numbers = choose_number(spaces, **how)
+    return _Number(numbers.chosen, "leiden" if numbers.chosen == 1 else "silhouette", numbers)
 
 
 def _leiden(
@@ -212,12 +236,12 @@ def _by_both(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
 def _numbered(
     clusters: np.ndarray,
     found: np.ndarray,
-    origin: str,
-    scan: Scan | None,
+    number: _Number,
     members: tuple[np.ndarray, ...] = (),
 ) -> Clusters:
     """Give clusters their numbers by size; leave out those that no cell belongs to most."""
     numbers = by_size(clusters)
     kept = found[:, clusters[first_cells(numbers)]]
     kept = kept / kept.sum(axis=1, keepdims=True)
-    return Clusters(numbers, kept, origin, scan, members)
+    scan = None if number.numbers is None else number.numbers.scan
+    return Clusters(numbers, kept, number.origin, scan, number.numbers, members)

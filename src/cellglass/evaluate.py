@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from cellglass.matrices import sample_rows
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
 from cellglass.partition import kmeans, leiden
@@ -193,12 +194,7 @@ def judged_space(
 
 def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:
     """Rows that silhouettes are computed from, sorted: all, or a random sample of them."""
-    if n_cells <= SILHOUETTE_CELLS:
-        return np.arange(n_cells)
-    chosen = np.random.default_rng(random_state).choice(
-        n_cells, SILHOUETTE_CELLS, replace=False
-    )
-    return np.sort(chosen)
+    return sample_rows(n_cells, SILHOUETTE_CELLS, random_state)
 
 
 @dataclass(frozen=True)

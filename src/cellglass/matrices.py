@@ -79,6 +79,14 @@ def row_chunks(X: Any) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, n_rows)
 
 
+def sample_rows(n_rows: int, at_most: int, random_state: int) -> np.ndarray:
+    """Give all rows, or of more than `at_most` a random sample of so many, sorted."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    rng = np.random.default_rng(random_state)
+    return np.sort(rng.choice(n_rows, at_most, replace=False))
+
+
 def nonzeros(
     X: np.ndarray | sparse.csr_matrix,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -363,12 +363,13 @@ def cluster(
         Name of the representation. For a consensus several names; or one, of a model that
         :func:`autoencoder` left, of which others are trained that differ in their seeds.
     n_clusters
-        How many clusters. Default: as many as Leiden finds in the same representation.
+        How many clusters. Default: ``leiden`` finds it (see ``resolution``); of the other
+        methods, as many as are separated best, of those that subsamples find again
+        (:func:`cellglass.number.choose_number`).
     resolution
         Of Leiden; more gives more clusters. Default: the finest at which clusters are
-        nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Other
-        methods use it to find ``n_clusters``, and so they do ``n_neighbors``; a consensus
-        does not use it.
+        nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Where it is
+        given, other methods find as many clusters as Leiden does; a consensus does not use it.
     n_neighbors
         Nearest neighbours of every cell in the graph; fewer if there are not that many
         other cells.
@@ -399,9 +400,11 @@ def cluster(
             Whether the cell lies between clusters: its confidence is below 0.8.
         ``uns["ae_leiden"]``
             ``params``: the settings, with the number of clusters, and in
-            ``n_clusters_from`` who decided on it: ``given`` or ``leiden``; ``n_between``;
-            where resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
-            ``n_clusters``; for ``idec``, ``history``.
+            ``n_clusters_from`` what decided on it: ``given``, ``leiden`` (its resolution, or
+            that it finds no stable clusters) or ``silhouette``; ``n_between``; where
+            resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
+            ``n_clusters``, and where numbers were compared, ``numbers`` with ``n_clusters``
+            and ``silhouette``; for ``idec``, ``history``.
         ``obsm["X_ae_idec"]``
             For ``idec``: latent vectors after the joint training.
 
@@ -479,7 +482,7 @@ def cluster(
         "use_rep": names[0] if len(names) == 1 else np.array(names),
         "n_clusters": found.n_clusters,
         "n_clusters_from": found.n_clusters_from,
-        "resolution": resolution if found.scan is None else found.scan.resolution,
+        "resolution": found.resolution if resolution is None else resolution,
         "n_neighbors": n_neighbors,
         "random_state": random_state,
     }
@@ -493,6 +496,11 @@ def cluster(
             "resolutions": np.array(scan.resolutions), "stability": np.array(scan.stability),
             "n_clusters": np.array(scan.n_clusters),
         }  # fmt: skip
+    if found.numbers is not None:
+        about["numbers"] = {
+            "n_clusters": np.array(found.numbers.n_clusters, np.int64),
+            "silhouette": np.array(found.numbers.silhouette, np.float64),
+        }
     obs = {
         key_added: pd.Categorical.from_codes(found.clusters.tolist(), categories=categories),
         f"{key_added}_confidence": found.confidence,

@@ -53,7 +53,8 @@ def cluster(
     n_clusters: Annotated[
         int | None,
         typer.Option(
-            help="How many. Default: what Leiden finds at its most stable resolution.",
+            help="How many. Default: as many as are separated best, of those that subsamples "
+            "find again; for leiden the finest of these.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +64,7 @@ def cluster(
     seeds: Annotated[int, typer.Option(help="Networks for a consensus.")] = 5,
     resolution: Annotated[
         float | None,
-        typer.Option(help="Of Leiden, in place of the most stable one.", show_default=False),
+        typer.Option(help="Of Leiden, in place of the finest stable one.", show_default=False),
     ] = None,
     n_neighbors: Annotated[
         int, typer.Option(help="Nearest neighbours of every cell in Leiden's graph.")

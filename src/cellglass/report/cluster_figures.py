@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from cellglass.report.colors import class_styles
 from cellglass.report.figures import (
@@ -22,6 +23,7 @@ from cellglass.report.figures import (
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
+    from cellglass.number import Numbers
     from cellglass.resolution import Scan
 
 UNSURE = "#d55e00"
@@ -61,6 +63,8 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
         )  # fmt: skip
     if found.scan is not None:
         yield _draw_scan(found.scan)
+    if found.numbers is not None and found.numbers.n_clusters:
+        yield _draw_numbers(found.numbers)
 
 
 def _draw_map(
@@ -117,8 +121,7 @@ def _draw_scan(scan: Scan) -> Drawing:
         (axes,) = page.axes
         axes.semilogx(scan.resolutions, scan.stability, "o-", color=SERIES[0], ms=5)
         if scan.chosen is not None:
-            at = scan.resolutions[scan.chosen], scan.stability[scan.chosen]
-            axes.plot(*at, "o", ms=14, mfc="none", mec=SERIES[1], mew=1.5)
+            _ring(axes, scan.resolutions[scan.chosen], scan.stability[scan.chosen])
         last = None
         for resolution, stable, n in zip(
             scan.resolutions, scan.stability, scan.n_clusters, strict=True
@@ -139,6 +142,28 @@ def _draw_scan(scan: Scan) -> Drawing:
             "stability",
             "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
             "over the cells in both, by resolution; the numbers are those of clusters of all "
-            "cells, and the ring marks the resolution that was taken. Without one no clusters "
-            "are stable.",
+            "cells, and the ring marks the finest that are stable. Without one, none are.",
         )
+
+
+def _draw_numbers(numbers: Numbers) -> Drawing:
+    """Draw the silhouette by number of clusters."""
+    with mpl.rc_context(STYLE):
+        page = Page(1, "How far clusters are apart", None, height=PANEL[1])
+        (axes,) = page.axes
+        axes.plot(numbers.n_clusters, numbers.silhouette, "o-", color=SERIES[0], ms=5)
+        chosen = numbers.n_clusters.index(numbers.chosen)
+        _ring(axes, numbers.chosen, numbers.silhouette[chosen])
+        low, high = min(0.0, *numbers.silhouette), max(numbers.silhouette)
+        axes.set_ylim(low, high + 0.15 * (high - low or 1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="clusters", ylabel="silhouette")
+        return page.finish(
+            "separation",
+            "Mean silhouette of the clusters in the latent vectors, over the networks, by "
+            "the number of clusters; the ring marks the number that was taken.",
+        )
+
+
+def _ring(axes: Axes, x: float, y: float) -> None:
+    axes.plot(x, y, "o", ms=14, mfc="none", mec=SERIES[1], mew=1.5)

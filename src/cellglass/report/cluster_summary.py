@@ -21,6 +21,7 @@ from cellglass.report.summarize import (
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
+    from cellglass.number import Numbers
     from cellglass.resolution import Scan
 
 METHOD_NAMES = {
@@ -29,6 +30,8 @@ METHOD_NAMES = {
 }  # fmt: skip
 """Methods as they are written."""
 
+NEARLY = 0.95
+"""A number of clusters of so much of the best silhouette would have done as well."""
 MARKERS_SHOWN = 8
 """Marker genes of a cluster that a sentence or a table names."""
 
@@ -41,7 +44,8 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
     dict
         With the keys ``schema``, ``dataset``, ``settings``, ``clusters`` (one for each),
         ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
-        ``scan`` (Leiden's resolutions, or None), ``members_ari``, ``pca_votes`` (or None),
+        ``scan`` (Leiden's resolutions, or None), ``numbers`` (how well clusters are separated
+        by their number, or None), ``members_ari``, ``pca_votes`` (or None),
         ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
         (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
@@ -74,6 +78,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         "mean_confidence": float(found.confidence.mean()),
         "between_pairs": list(_pairs(clustering)),
         "scan": None if found.scan is None else _scan(found.scan),
+        "numbers": None if found.numbers is None else _numbers(found.numbers),
         "members_ari": agreement_of_members(found.members),
         "pca_votes": clustering.pca_votes,
         "silhouette": clustering.silhouette,
@@ -137,6 +142,13 @@ def _scan(scan: Scan) -> dict[str, Any]:
     }
 
 
+def _numbers(numbers: Numbers) -> dict[str, Any]:
+    return {
+        "n_clusters": list(numbers.n_clusters), "silhouette": list(numbers.silhouette),
+        "chosen": numbers.chosen, "finest": numbers.finest, "n_cells": numbers.n_cells,
+    }  # fmt: skip
+
+
 def _conclude(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Say in sentences what follows from the numbers."""
     yield _how_many(summary)
@@ -178,6 +190,8 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
             f"(adjusted Rand index {score(max(scan['stability']))} at most): what structure "
             "there is has no borders."
         )
+    elif summary["n_clusters_from"] == "silhouette":
+        rest += _best_separated(summary["numbers"], summary["dataset"]["n_cells"])
     elif scan is not None:
         stable = scan["stability"][scan["chosen"]]
         rest += (
@@ -203,6 +217,31 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
         "How many clusters are there?", short, rest,
         {"n_clusters": k, "n_clusters_from": summary["n_clusters_from"]},
     )  # fmt: skip
+
+
+def _best_separated(numbers: dict[str, Any], n_cells: int) -> str:
+    """Say why it is this number of clusters, and which others would do as well."""
+    finest, chosen = numbers["finest"], numbers["chosen"]
+    by_number = dict(zip(numbers["n_clusters"], numbers["silhouette"], strict=True))
+    best = by_number.pop(chosen)
+    again = "when a fifth of the cells is left out"
+    if finest == 2:
+        said = f" Leiden finds no more than two again {again}."
+    else:
+        said = (
+            f" Leiden finds up to {finest} again {again}; of 2 to "
+            f"{numbers['n_clusters'][-1]} clusters, {chosen} are separated best (silhouette "
+            f"{score(best)} in the latent vectors, mean of the networks)."
+        )
+    if numbers["n_cells"] < n_cells:
+        said += f" A random {numbers['n_cells']:,} of the cells decided that."
+    others = [k for k, value in by_number.items() if value >= NEARLY * best]
+    if others:
+        said += (
+            f" Nearly as well separated: {', '.join(map(str, others))}. The data do not "
+            "decide between them."
+        )
+    return said
 
 
 def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:

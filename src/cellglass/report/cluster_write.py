@@ -20,6 +20,7 @@ def _files(results: Mapping[str, Any]) -> set[str]:
     names = ["tsne_clusters", "tsne_confidence"]
     names += [] if results["agreement"] is None else ["tsne_labels"]
     names += [] if results["scan"] is None else ["stability"]
+    names += ["separation"] if (results["numbers"] or {}).get("n_clusters") else []
     return {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")}
 
 
