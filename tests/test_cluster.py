@@ -13,6 +13,7 @@ from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.denoising import score_denoising
 from cellglass.markers import find_markers
+from cellglass.report.cluster_summary import _how_many
 
 TINY = {"n_latent": 4, "n_hidden": 16, "max_epochs": 80, "learning_rate": 1e-2, "seeds": 2}
 
@@ -61,6 +62,7 @@ def test_labels_decide_nothing_and_the_same_seed_finds_the_same(counts):
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": -1}, "gamma is -1"),
         ({"resolution": 0}, "resolution is 0"),
+        ({"method": "leiden", "n_clusters": 3, "resolution": 1.0}, "Leave one of them out"),
         ({"loss": "nope"}, "nope"),
         ({"labels": "nope"}, "nope"),
         ({"batch_size": 0}, "batch_size is 0"),
@@ -69,6 +71,55 @@ def test_labels_decide_nothing_and_the_same_seed_finds_the_same(counts):
 def test_a_mistake_is_explained(counts, options, message):
     with pytest.raises(cg.InputError, match=message):
         cg.cluster(counts, **options)
+
+
+SCAN = {
+    "resolutions": [0.1, 0.5, 1.0], "stability": [0.99, 0.98, 0.5], "n_clusters": [2, 4, 9],
+    "chosen": 1, "resolution": 0.5,
+}  # fmt: skip
+NO_SCAN = {**SCAN, "stability": [0.4, 0.35, 0.3], "chosen": None, "resolution": None}
+APART = {
+    "n_clusters": [2, 3, 4, 5], "silhouette": [0.191, None, 0.2, 0.1], "chosen": 4,
+    "finest": 5, "n_cells": 90,
+}  # fmt: skip
+TWO = {**APART, "n_clusters": [2], "silhouette": [0.2], "chosen": 2, "finest": 2}
+NONE_APART = {**APART, "n_clusters": [], "silhouette": [], "chosen": 1, "finest": 1}
+LEFT_OUT = "again when a fifth of the cells is left out"
+SAMPLE = " A random 90 of the cells decided that."
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "scan", "apart", "n_cells", "sentence"),
+    [
+        ("given", "kmeans", None, None, 90, " Their number was given, not found."),
+        ("leiden", "leiden", SCAN, None, 90, " Nearly as stable: 2. The data do not decide"),
+        ("leiden", "leiden", None, None, 90, " Leiden finds them at resolution 0.7."),
+        ("leiden", "kmeans", None, None, 90, " Leiden finds as many at resolution 0.7."),
+        (
+            "silhouette", "consensus", SCAN, APART, 90,
+            f" Leiden finds no more than 5 {LEFT_OUT} (median of the networks); of 2 to 5 "
+            "clusters, 4 lie farthest apart (silhouette 0.200 in the latent vectors, mean of "
+            "the networks). Nearly as far: 2. The data do not decide between them.",
+        ),
+        ("silhouette", "kmeans", SCAN, TWO, 90, f" Leiden finds no more than 2 {LEFT_OUT}."),
+        ("silhouette", "kmeans", SCAN, TWO, 91, f"{LEFT_OUT}.{SAMPLE}"),
+        ("leiden", "kmeans", NO_SCAN, NONE_APART, 90, "0.400 at most): what structure there"),
+        ("leiden", "kmeans", NO_SCAN, NONE_APART, 91, f"there is has no borders.{SAMPLE}"),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_why_there_are_so_many(origin, method, scan, apart, n_cells, sentence):
+    k = 1 if apart is NONE_APART else 4
+    said = _how_many(
+        {
+            "n_clusters": k, "n_clusters_from": origin, "scan": scan, "separation": apart,
+            "clusters": [{"share": 0.4, "n_cells": 36}, {"share": 0.2, "n_cells": 18}],
+            "settings": {"method": method, "resolution": 0.7},
+            "trainings": [{}] * (5 if method == "consensus" else 1),
+            "dataset": {"n_cells": n_cells},
+        }
+    )  # fmt: skip
+    assert sentence in said["answer"]
+    assert (SAMPLE in said["answer"]) == (n_cells == 91)
 
 
 def test_few_cells_are_passed_more_often():
@@ -100,6 +151,10 @@ def test_the_command_writes_what_the_call_finds(counts, tmp_path):
     np.testing.assert_array_equal(table["cluster"], found.clusters)
     np.testing.assert_allclose(table["confidence"], found.confidence)
     assert results["n_clusters"] == found.found.n_clusters == 3
+    by_number = results["separation"]
+    assert by_number["chosen"] == 3 and by_number["n_cells"] == 150
+    drawn = len(by_number["n_clusters"]) > 1
+    assert (out / "figures" / "separation.svg").exists() == drawn
     assert results["n_between"] == int(found.found.between.sum())
     assert results["agreement"] == found.agreement()
     kept = anndata.read_h5ad(out / "embedding.h5ad")

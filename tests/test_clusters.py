@@ -8,15 +8,15 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from cellglass import number
+from cellglass import separation
 from cellglass.cluster import votes_of_pca
 from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
 from cellglass.consensus import agreement_of_members, consensus
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, membership
-from cellglass.number import choose_number
 from cellglass.partition import kmeans
 from cellglass.resolution import scan_resolutions
+from cellglass.separation import choose_number
 
 
 def groups(
@@ -240,11 +240,11 @@ def test_leiden_is_brought_to_the_number_that_is_asked_for():
 
 
 @pytest.mark.parametrize("k", [2, 4, 7])
-def test_the_best_separated_number_is_that_of_clear_groups(k):
+def test_clear_groups_are_as_many_as_lie_farthest_apart(k):
     truth, X = groups(700, apart(k, 8, 9.0), seed=k)
     rotated = X @ np.linalg.qr(np.random.default_rng(k).normal(size=(8, 8)))[0]
     found = consensus_of_spaces([X, rotated], beside=X[:, :7])
-    assert found.n_clusters == found.numbers.chosen == k
+    assert found.n_clusters == found.separation.chosen == k
     assert found.n_clusters_from == "silhouette" and found.resolution is None
     assert adjusted_rand_score(truth, found.clusters) > 0.98
 
@@ -257,56 +257,81 @@ def test_groups_are_counted_although_each_is_divided_again(method):
     truth, X = groups(1200, centers, seed=0)
     assert scan_resolutions(X, random_state=0).clusters.max() + 1 == 6
     found = cluster_space(X, method)
-    assert found.numbers.finest == 6 and found.n_clusters == 3
+    assert found.separation.finest == 6 and found.n_clusters == 3
     assert adjusted_rand_score(truth // 2, found.clusters) > 0.98
 
 
 def test_silhouettes_by_number_are_scikit_learns_of_what_the_spaces_agree_on():
     from sklearn.metrics import silhouette_score
 
-    _, X = groups(400, apart(4, 5, 5.0), seed=3)
-    spaces = [X, X[:, :4] * [3, 1, 1, 1]]
-    numbers = choose_number(spaces, random_state=0)
-    assert numbers.n_clusters == tuple(range(2, numbers.finest + 1))
-    assert numbers.n_cells == 400
-    for k, silhouette in zip(numbers.n_clusters, numbers.silhouette, strict=True):
-        votes = [membership(space, kmeans(space, k, random_state=0)) for space in spaces]
-        agreed = consensus(votes, n_clusters=k).argmax(axis=1)
+    _, X = groups(400, apart(4, 5, 6.0), seed=3)
+    spaces = [X, X[:, :4] * [1.5, 1, 1, 1]]
+    beside = np.random.default_rng(0).normal(size=(400, 3)) * [9, 3, 1]
+    found = choose_number(spaces, beside=beside, beside_votes=5.0, random_state=0)
+    assert found.n_clusters == tuple(range(2, found.finest + 1)) and found.finest > 2
+    assert found.n_cells == 400
+    for k, silhouette in zip(found.n_clusters, found.silhouette, strict=True):
+        votes = [
+            membership(space, kmeans(space, k, random_state=0)) for space in (*spaces, beside)
+        ]
+        agreed = consensus(votes, weights=[1, 1, 5], n_clusters=k).argmax(axis=1)
         expected = np.mean([silhouette_score(space, agreed) for space in spaces])
         assert silhouette == pytest.approx(expected, abs=1e-9)
-    assert numbers.chosen == numbers.n_clusters[int(np.argmax(numbers.silhouette))]
+    assert found.chosen == found.n_clusters[int(np.argmax(found.silhouette))]
+    assert found.silhouette != choose_number(spaces, random_state=0).silhouette
 
 
-def test_numbers_are_tried_until_six_more_are_no_better(monkeypatch):
-    asked = []
+@pytest.mark.parametrize(
+    ("best", "chosen", "last"), [({3: 0.5, 12: 0.6}, 3, 9), ({3: 0.5, 9: 0.6}, 9, 15)]
+)
+def test_numbers_are_tried_until_six_more_are_no_better(monkeypatch, best, chosen, last):
+    def silhouettes(spaces, voting, weights, numbers, random_state):
+        return [best.get(k, 0.1) for k in numbers]
 
-    def separation(spaces, voting, weights, numbers, random_state):
-        asked.extend(numbers)
-        return [0.5 if k == 3 else 0.6 if k == 12 else 0.1 for k in numbers]
-
-    monkeypatch.setattr(number, "_separation", separation)
+    monkeypatch.setattr(separation, "_silhouettes", silhouettes)
     _, X = groups(1000, apart(20, 20, 12.0), seed=0)
     found = choose_number([X], random_state=0)
     assert found.finest == 20
-    assert found.chosen == 3  # 4, …, 9 are no better, and nobody looks as far as 12
-    assert list(found.n_clusters) == asked and 9 <= asked[-1] < 15
+    assert found.chosen == chosen
+    assert found.n_clusters == tuple(range(2, last + 1))
+
+
+def test_the_median_space_tells_the_finest_clusters():
+    _, X = groups(600, apart(6, 8, 9.0), seed=0)
+    noise = np.random.default_rng(1).normal(size=(600, 8))
+    halves = np.where(X[:, :1] > np.median(X[:, 0]), 10.0, 0.0) + 0.1 * noise
+    assert choose_number([X, halves, X], random_state=0).finest == 6
+    assert choose_number([X, halves, noise], random_state=0).finest == 2
+    for spaces in ([noise, X], [X, noise], [X, X, noise, noise]):  # no space in the middle
+        found = consensus_of_spaces(spaces)
+        assert found.separation.finest == found.n_clusters == 1
+        assert found.scan.chosen is None and found.n_clusters_from == "leiden"
+
+
+def test_where_all_cells_are_in_one_cluster_nothing_is_apart(monkeypatch):
+    monkeypatch.setattr(
+        separation, "silhouettes", lambda X, parts: [None, *[0.2] * (len(parts) - 1)]
+    )
+    _, X = groups(400, apart(4, 5, 9.0), seed=3)
+    found = choose_number([X], random_state=0)
+    assert (found.silhouette[0], found.chosen) == (None, 3)
 
 
 def test_of_many_cells_a_sample_decides(monkeypatch):
-    monkeypatch.setattr(number, "CELLS", 300)
+    monkeypatch.setattr(separation, "CELLS", 300)
     truth, X = groups(900, apart(3, 5, 9.0), seed=0)
     found = cluster_space(X, "kmeans")
-    assert found.numbers.n_cells == 300 and len(found.numbers.scan.clusters) == 300
+    assert found.separation.n_cells == 300 and len(found.scan.clusters) == 300
     assert found.n_clusters == 3 and len(found.clusters) == 900
     assert adjusted_rand_score(truth, found.clusters) > 0.98
-    assert cluster_space(X, "leiden").numbers is None
+    assert cluster_space(X, "leiden").separation is None
 
 
 def test_cells_of_one_group_have_no_number_but_one():
     X = np.random.default_rng(1).normal(size=(500, 10))
     found = consensus_of_spaces([X, X[:, ::-1]])
     assert found.n_clusters == 1 and found.n_clusters_from == "leiden"
-    assert found.numbers.n_clusters == found.numbers.silhouette == ()
+    assert found.separation.n_clusters == found.separation.silhouette == ()
     assert found.confidence.tolist() == [1.0] * 500 and not found.between.any()
 
 
@@ -315,7 +340,7 @@ def test_where_a_resolution_is_given_leiden_tells_the_number():
     by_leiden = cluster_space(X, "leiden", resolution=1.5).n_clusters
     found = cluster_space(X, "kmeans", resolution=1.5)
     assert (found.n_clusters, found.n_clusters_from) == (by_leiden, "leiden")
-    assert found.numbers is None
+    assert found.separation is None
 
 
 # --- genes ------------------------------------------------------------------------------

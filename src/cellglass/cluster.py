@@ -21,6 +21,7 @@ from cellglass.checks import (
     check_matrix,
     check_n_latent,
     check_names,
+    check_number_or_resolution,
     check_range,
 )
 from cellglass.cluster_space import Clusters, cluster_space, consensus_of_spaces
@@ -98,6 +99,7 @@ class Settings(TrainingSettings):
         check_range("seeds", self.seeds, low=1, integer=True)
         if self.resolution is not None:
             check_range("resolution", self.resolution, low=0, low_inclusive=False)
+        check_number_or_resolution(self.method, self.n_clusters, self.resolution)
         check_range("n_neighbors", self.n_neighbors, low=1, integer=True)
         check_range("gamma", self.gamma, low=0)
         check_n_latent((self.n_latent,), n_cells, n_genes)
@@ -320,9 +322,9 @@ def cluster(
         (:func:`cellglass.mixture.gaussian_mixture`), or ``idec``, which trains network and
         clusters together (:func:`cellglass.idec.idec`).
     n_clusters
-        How many clusters. Default: of those that Leiden finds again in subsamples, as many
-        as are separated best (:func:`cellglass.number.choose_number`); for ``leiden`` the
-        finest (:func:`cellglass.resolution.scan_resolutions`).
+        How many clusters. Default: as many as lie farthest apart, up to the finest that
+        Leiden finds again in subsamples (:func:`cellglass.separation.choose_number`); for
+        ``leiden`` the finest (:func:`cellglass.resolution.scan_resolutions`).
     n_top_genes
         Networks see so many genes, those whose log-normalised values vary most. None: all.
     seeds

@@ -11,9 +11,9 @@ import numpy as np
 from cellglass.consensus import consensus
 from cellglass.mixture import gaussian_mixture, membership, n_parameters
 from cellglass.neighbors import nearest_neighbors
-from cellglass.number import Numbers, choose_number
 from cellglass.partition import by_size, first_cells, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
+from cellglass.separation import Separation, choose_number
 
 CELLS_A_PARAMETER = 5
 """With fewer cells for each of its parameters a mixture has no say in a consensus: the most
@@ -36,9 +36,9 @@ class Clusters:
         What decided on their number: ``given``, ``leiden`` (its resolution, or that it finds
         no stable clusters), or ``silhouette``.
     scan
-        What Leiden found at all resolutions; None where it was not asked.
-    numbers
-        How well clusters are separated by their number; None where that was not asked.
+        What Leiden found at all resolutions; None where it tried one, or none.
+    separation
+        How far clusters are apart by their number; None where that was not asked.
     members
         Of a consensus, the clusters that every member found by itself, each of shape
         (n_cells,); else empty.
@@ -48,7 +48,7 @@ class Clusters:
     membership: np.ndarray
     n_clusters_from: str
     scan: Scan | None = None
-    numbers: Numbers | None = None
+    separation: Separation | None = None
     members: tuple[np.ndarray, ...] = ()
 
     @property
@@ -59,7 +59,7 @@ class Clusters:
     @property
     def resolution(self) -> float | None:
         """Leiden's, where it found the clusters by itself; None where it was told how."""
-        if self.scan is None or self.numbers is not None:
+        if self.scan is None or self.separation is not None:
             return None
         return self.scan.resolution
 
@@ -113,7 +113,7 @@ def cluster_space(
         ``leiden``, ``kmeans`` or ``gaussian_mixture``.
     n_clusters
         How many. Default: what Leiden finds; of other methods, as many as Leiden finds at
-        `resolution`, or without one as :func:`cellglass.number.choose_number` chooses.
+        `resolution`, or without one as :func:`cellglass.separation.choose_number` chooses.
     resolution
         Of Leiden. Default: the one :func:`cellglass.resolution.scan_resolutions` chooses.
     n_neighbors
@@ -176,7 +176,7 @@ def consensus_of_spaces(
     beside_votes
         How many spaces its vote counts for.
     n_clusters
-        How many. Default: as :func:`cellglass.number.choose_number` chooses.
+        How many. Default: as :func:`cellglass.separation.choose_number` chooses.
     n_neighbors, random_state
         As in :func:`cluster_space`.
     """
@@ -200,15 +200,15 @@ class _Number:
 
     k: int
     origin: str
-    numbers: Numbers | None = None
+    separation: Separation | None = None
 
 
 def _number(spaces: Sequence[np.ndarray], n_clusters: int | None, **how: Any) -> _Number:
     """Take the number that is given, or choose one."""
     if n_clusters is not None:
         return _Number(n_clusters, "given")
-    numbers = choose_number(spaces, **how)
-    return _Number(numbers.chosen, "leiden" if numbers.chosen == 1 else "silhouette", numbers)
+    found = choose_number(spaces, **how)
+    return _Number(found.chosen, "leiden" if found.chosen == 1 else "silhouette", found)
 
 
 def _leiden(
@@ -243,5 +243,5 @@ def _numbered(
     numbers = by_size(clusters)
     kept = found[:, clusters[first_cells(numbers)]]
     kept = kept / kept.sum(axis=1, keepdims=True)
-    scan = None if number.numbers is None else number.numbers.scan
-    return Clusters(numbers, kept, number.origin, scan, number.numbers, members)
+    scan = None if number.separation is None else number.separation.scan
+    return Clusters(numbers, kept, number.origin, scan, number.separation, members)

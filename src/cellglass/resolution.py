@@ -46,8 +46,8 @@ class Scan:
     chosen
         Which one was taken; None where no clusters are stable.
     clusters
-        Of all cells at that one, from 0, the largest first, shape (n_cells,). Without stable
-        clusters all cells are in one.
+        Of all cells that were looked at, at that one, from 0, the largest first, shape
+        (n_cells,). Without stable clusters all cells are in one.
     """
 
     resolutions: tuple[float, ...]

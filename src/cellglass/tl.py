@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellglass.checks import check_callbacks, check_choice, check_range
+from cellglass.checks import (
+    check_callbacks,
+    check_choice,
+    check_number_or_resolution,
+    check_range,
+)
 from cellglass.errors import InputError, TrainingError
 from cellglass.kept_models import (
     get_model,
@@ -364,8 +369,8 @@ def cluster(
         :func:`autoencoder` left, of which others are trained that differ in their seeds.
     n_clusters
         How many clusters. Default: ``leiden`` finds it (see ``resolution``); of the other
-        methods, as many as are separated best, of those that subsamples find again
-        (:func:`cellglass.number.choose_number`).
+        methods, as many as lie farthest apart, up to the finest that subsamples find again
+        (:func:`cellglass.separation.choose_number`).
     resolution
         Of Leiden; more gives more clusters. Default: the finest at which clusters are
         nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Where it is
@@ -403,8 +408,8 @@ def cluster(
             ``n_clusters_from`` what decided on it: ``given``, ``leiden`` (its resolution, or
             that it finds no stable clusters) or ``silhouette``; ``n_between``; where
             resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
-            ``n_clusters``, and where numbers were compared, ``numbers`` with ``n_clusters``
-            and ``silhouette``; for ``idec``, ``history``.
+            ``n_clusters``, and where numbers were compared, ``separation`` with
+            ``n_clusters`` and ``silhouette``; for ``idec``, ``history``.
         ``obsm["X_ae_idec"]``
             For ``idec``: latent vectors after the joint training.
 
@@ -451,11 +456,7 @@ def cluster(
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
     if n_clusters is not None:
         check_range("n_clusters", n_clusters, low=1, high=adata.n_obs, integer=True)
-    if n_clusters is not None and method == "leiden" and resolution is not None:
-        raise InputError(
-            f"n_clusters is {n_clusters} and resolution is {resolution}, but either decides "
-            "alone how many clusters Leiden finds. Leave one of them out."
-        )
+    check_number_or_resolution(method, n_clusters, resolution)
     if adata.n_obs < 2:
         raise InputError("adata holds 1 cell, but clusters need at least 2.")
     how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
@@ -482,7 +483,7 @@ def cluster(
         "use_rep": names[0] if len(names) == 1 else np.array(names),
         "n_clusters": found.n_clusters,
         "n_clusters_from": found.n_clusters_from,
-        "resolution": found.resolution if resolution is None else resolution,
+        "resolution": None if method == "consensus" else resolution or found.resolution,
         "n_neighbors": n_neighbors,
         "random_state": random_state,
     }
@@ -496,10 +497,10 @@ def cluster(
             "resolutions": np.array(scan.resolutions), "stability": np.array(scan.stability),
             "n_clusters": np.array(scan.n_clusters),
         }  # fmt: skip
-    if found.numbers is not None:
-        about["numbers"] = {
-            "n_clusters": np.array(found.numbers.n_clusters, np.int64),
-            "silhouette": np.array(found.numbers.silhouette, np.float64),
+    if found.separation is not None:
+        about["separation"] = {
+            "n_clusters": np.array(found.separation.n_clusters, np.int64),
+            "silhouette": np.array(found.separation.silhouette, np.float64),
         }
     obs = {
         key_added: pd.Categorical.from_codes(found.clusters.tolist(), categories=categories),

@@ -20,6 +20,7 @@ from cellglass.checks.options import (
     check_labels_length,
     check_n_latent,
     check_names,
+    check_number_or_resolution,
     check_range,
     suggest,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "check_n_latent",
     "check_names",
     "check_noise",
+    "check_number_or_resolution",
     "check_range",
     "check_schedule",
     "describe_place",

@@ -284,3 +284,22 @@ def check_range(
         fine = value <= high if high_inclusive else value < high  # type: ignore[operator]
     if not fine:
         raise InputError(f"{option} is {_shown(value)!r}, but it must be {expected}.")
+
+
+def check_number_or_resolution(
+    method: str, n_clusters: int | None, resolution: float | None
+) -> None:
+    """Check that Leiden is told no more than one of two things that decide the same.
+
+    Rule: with the method ``leiden``, `n_clusters` or `resolution` is None.
+
+    Raises
+    ------
+    InputError
+        If the rule is broken; the message says to leave one out.
+    """
+    if method == "leiden" and n_clusters is not None and resolution is not None:
+        raise InputError(
+            f"n_clusters is {n_clusters} and resolution is {resolution}, but either decides "
+            "alone how many clusters Leiden finds. Leave one of them out."
+        )

@@ -53,8 +53,8 @@ def cluster(
     n_clusters: Annotated[
         int | None,
         typer.Option(
-            help="How many. Default: as many as are separated best, of those that subsamples "
-            "find again; for leiden the finest of these.",
+            help="How many. Default: as many as lie farthest apart, up to the finest that "
+            "subsamples find again; for leiden the finest.",
             show_default=False,
         ),
     ] = None,

@@ -6,10 +6,8 @@ import ctypes
 import os
 import platform
 
-# Of <malloc.h>.
-M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
-
+"""Of <malloc.h>."""
 LARGE = 4 * 2**20
 """Bytes from which an array has pages of its own."""
 
@@ -19,12 +17,10 @@ def give_back_freed_arrays() -> None:
 
     That of GNU raises its threshold for this to the size of the largest array freed so far,
     up to 32 MiB; what smaller ones leave behind then stays with the process. A threshold that
-    is set stays as it is. One that the environment sets is left alone, and so are other C
-    libraries: nothing but memory depends on it.
+    is set stays as it is. Where the environment says how to allocate, it is left alone, and so
+    are other C libraries: nothing but memory depends on it.
     """
-    told = "MALLOC_MMAP_THRESHOLD_" in os.environ or "GLIBC_TUNABLES" in os.environ
-    if told or platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    library.mallopt(M_MMAP_THRESHOLD, LARGE)
-    library.mallopt(M_TRIM_THRESHOLD, LARGE)
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    told = told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if not told and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)

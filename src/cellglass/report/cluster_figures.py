@@ -23,8 +23,8 @@ from cellglass.report.figures import (
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
-    from cellglass.number import Numbers
     from cellglass.resolution import Scan
+    from cellglass.separation import Separation
 
 UNSURE = "#d55e00"
 """Of cells between clusters."""
@@ -63,8 +63,8 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
         )  # fmt: skip
     if found.scan is not None:
         yield _draw_scan(found.scan)
-    if found.numbers is not None and found.numbers.n_clusters:
-        yield _draw_numbers(found.numbers)
+    if found.separation is not None and len(found.separation.n_clusters) > 1:
+        yield _draw_separation(found.separation)
 
 
 def _draw_map(
@@ -141,20 +141,22 @@ def _draw_scan(scan: Scan) -> Drawing:
         return page.finish(
             "stability",
             "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
-            "over the cells in both, by resolution; the numbers are those of clusters of all "
-            "cells, and the ring marks the finest that are stable. Without one, none are.",
+            "over the cells in both, by resolution; the numbers count the clusters without "
+            "subsampling, and the ring marks the finest that are stable. Without one, none "
+            "are.",
         )
 
 
-def _draw_numbers(numbers: Numbers) -> Drawing:
+def _draw_separation(separation: Separation) -> Drawing:
     """Draw the silhouette by number of clusters."""
     with mpl.rc_context(STYLE):
         page = Page(1, "How far clusters are apart", None, height=PANEL[1])
         (axes,) = page.axes
-        axes.plot(numbers.n_clusters, numbers.silhouette, "o-", color=SERIES[0], ms=5)
-        chosen = numbers.n_clusters.index(numbers.chosen)
-        _ring(axes, numbers.chosen, numbers.silhouette[chosen])
-        low, high = min(0.0, *numbers.silhouette), max(numbers.silhouette)
+        values = np.array(separation.silhouette, np.float64)  # None becomes a gap
+        axes.plot(separation.n_clusters, values, "o-", color=SERIES[0], ms=5)
+        chosen = values[separation.n_clusters.index(separation.chosen)]
+        _ring(axes, separation.chosen, chosen)
+        low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
         axes.set_ylim(low, high + 0.15 * (high - low or 1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="clusters", ylabel="silhouette")

@@ -21,8 +21,8 @@ from cellglass.report.summarize import (
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
-    from cellglass.number import Numbers
     from cellglass.resolution import Scan
+    from cellglass.separation import Separation
 
 METHOD_NAMES = {
     "consensus": "consensus of networks and PCA", "leiden": "Leiden", "kmeans": "k-means",
@@ -44,8 +44,8 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
     dict
         With the keys ``schema``, ``dataset``, ``settings``, ``clusters`` (one for each),
         ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
-        ``scan`` (Leiden's resolutions, or None), ``numbers`` (how well clusters are separated
-        by their number, or None), ``members_ari``, ``pca_votes`` (or None),
+        ``scan`` (Leiden's resolutions, or None), ``separation`` (silhouettes by number of
+        clusters, or None), ``members_ari``, ``pca_votes`` (or None),
         ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
         (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
@@ -78,7 +78,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         "mean_confidence": float(found.confidence.mean()),
         "between_pairs": list(_pairs(clustering)),
         "scan": None if found.scan is None else _scan(found.scan),
-        "numbers": None if found.numbers is None else _numbers(found.numbers),
+        "separation": None if found.separation is None else _separation(found.separation),
         "members_ari": agreement_of_members(found.members),
         "pca_votes": clustering.pca_votes,
         "silhouette": clustering.silhouette,
@@ -142,10 +142,10 @@ def _scan(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _numbers(numbers: Numbers) -> dict[str, Any]:
+def _separation(found: Separation) -> dict[str, Any]:
     return {
-        "n_clusters": list(numbers.n_clusters), "silhouette": list(numbers.silhouette),
-        "chosen": numbers.chosen, "finest": numbers.finest, "n_cells": numbers.n_cells,
+        "n_clusters": list(found.n_clusters), "silhouette": list(found.silhouette),
+        "chosen": found.chosen, "finest": found.finest, "n_cells": found.n_cells,
     }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def _conclusion(
 
 
 def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
-    k, scan = summary["n_clusters"], summary["scan"]
+    k, scan, separation = summary["n_clusters"], summary["scan"], summary["separation"]
     short = f"{k} cluster{'s' * (k != 1)}."
     smallest = summary["clusters"][-1]
     rest = (
@@ -179,19 +179,17 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
     )
     if summary["n_clusters_from"] == "given":
         rest += " Their number was given, not found."
-    elif scan is not None and scan["chosen"] is None and max(scan["stability"]) == 0:
+    elif scan is not None and scan["chosen"] is None:
         rest = (
             "At every resolution Leiden finds one cluster, or hardly two cells that belong "
             "together: the networks tell no cells apart."
+            if max(scan["stability"]) == 0
+            else "At every resolution Leiden finds others when a fifth of the cells is left "
+            f"out (adjusted Rand index {score(max(scan['stability']))} at most): what "
+            "structure there is has no borders."
         )
-    elif scan is not None and scan["chosen"] is None:
-        rest = (
-            "At every resolution Leiden finds others when a fifth of the cells is left out "
-            f"(adjusted Rand index {score(max(scan['stability']))} at most): what structure "
-            "there is has no borders."
-        )
-    elif summary["n_clusters_from"] == "silhouette":
-        rest += _best_separated(summary["numbers"], summary["dataset"]["n_cells"])
+    elif separation is not None:
+        rest += _best_separated(separation, len(summary["trainings"]))
     elif scan is not None:
         stable = scan["stability"][scan["chosen"]]
         rest += (
@@ -212,34 +210,37 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
                 "between them."
             )
     else:
-        rest += f" Leiden found them at resolution {summary['settings']['resolution']:g}."
+        found = "them" if summary["settings"]["method"] == "leiden" else "as many"
+        rest += f" Leiden finds {found} at resolution {summary['settings']['resolution']:g}."
+    if separation is not None and separation["n_cells"] < summary["dataset"]["n_cells"]:
+        rest += f" A random {separation['n_cells']:,} of the cells decided that."
     return _conclusion(
         "How many clusters are there?", short, rest,
         {"n_clusters": k, "n_clusters_from": summary["n_clusters_from"]},
     )  # fmt: skip
 
 
-def _best_separated(numbers: dict[str, Any], n_cells: int) -> str:
+def _best_separated(separation: dict[str, Any], n_networks: int) -> str:
     """Say why it is this number of clusters, and which others would do as well."""
-    finest, chosen = numbers["finest"], numbers["chosen"]
-    by_number = dict(zip(numbers["n_clusters"], numbers["silhouette"], strict=True))
+    finest, chosen = separation["finest"], separation["chosen"]
+    by_number = dict(zip(separation["n_clusters"], separation["silhouette"], strict=True))
     best = by_number.pop(chosen)
-    again = "when a fifth of the cells is left out"
-    if finest == 2:
-        said = f" Leiden finds no more than two again {again}."
-    else:
-        said = (
-            f" Leiden finds up to {finest} again {again}; of 2 to "
-            f"{numbers['n_clusters'][-1]} clusters, {chosen} are separated best (silhouette "
-            f"{score(best)} in the latent vectors, mean of the networks)."
-        )
-    if numbers["n_cells"] < n_cells:
-        said += f" A random {numbers['n_cells']:,} of the cells decided that."
-    others = [k for k, value in by_number.items() if value >= NEARLY * best]
+    said = (
+        f" Leiden finds no more than {finest} again when a fifth of the cells is left out"
+        f"{' (median of the networks)' if n_networks > 1 else ''}"
+    )
+    if not by_number:
+        return f"{said}."
+    said += (
+        f"; of 2 to {separation['n_clusters'][-1]} clusters, {chosen} lie farthest apart "
+        f"(silhouette {score(best)} in the latent vectors"
+        f"{', mean of the networks' if n_networks > 1 else ''})."
+    )
+    others = [k for k, s in by_number.items() if s is not None and s >= NEARLY * best]
     if others:
         said += (
-            f" Nearly as well separated: {', '.join(map(str, others))}. The data do not "
-            "decide between them."
+            f" Nearly as far: {', '.join(map(str, others))}. The data do not decide between "
+            "them."
         )
     return said
 

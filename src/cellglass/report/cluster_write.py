@@ -20,7 +20,8 @@ def _files(results: Mapping[str, Any]) -> set[str]:
     names = ["tsne_clusters", "tsne_confidence"]
     names += [] if results["agreement"] is None else ["tsne_labels"]
     names += [] if results["scan"] is None else ["stability"]
-    names += ["separation"] if (results["numbers"] or {}).get("n_clusters") else []
+    separation = results.get("separation") or {"n_clusters": []}
+    names += ["separation"] if len(separation["n_clusters"]) > 1 else []
     return {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")}
 
 

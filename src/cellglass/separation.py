@@ -1,4 +1,4 @@
-"""The number of clusters: of those found again, the number that is separated best."""
+"""How many clusters: no finer than those found again, and as far apart as can be."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ FURTHER = 6
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """How well clusters are separated, by their number.
+class Separation:
+    """How far clusters are apart, by their number.
 
     Attributes
     ----------
     n_clusters
         Numbers that were tried, from 2; none where no clusters are stable.
     silhouette
-        At each, the mean silhouette of the clusters over the spaces.
+        At each, the mean silhouette of the clusters over the spaces; None where all cells
+        were in one.
     chosen
-        The one that was taken; 1 where no clusters are stable.
+        The number that was taken; 1 where no clusters are stable.
     finest
-        The largest that Leiden finds again in subsamples, the median over the spaces.
+        The largest number considered: that of the finest clusters which Leiden finds again
+        in subsamples, the (lower) median over the spaces.
     scan
-        Leiden's in the space that is nearest to this median.
+        Leiden's in a space in which it finds so many.
     n_cells
         How many cells decided.
     """
 
     n_clusters: tuple[int, ...]
-    silhouette: tuple[float, ...]
+    silhouette: tuple[float | None, ...]
     chosen: int
     finest: int
     scan: Scan
@@ -56,7 +58,7 @@ def choose_number(
     beside_votes: float = 1.0,
     n_neighbors: int = 15,
     random_state: int,
-) -> Numbers:
+) -> Separation:
     """Choose how many clusters cells have, by two things that know no labels.
 
     The first is that clusters are there again when a fifth of the cells is not
@@ -71,58 +73,64 @@ def choose_number(
     Parameters
     ----------
     spaces, beside, beside_votes, n_neighbors
-        As in :func:`cellglass.cluster_space.consensus_of_spaces`; silhouettes are those in
-        `spaces` alone.
+        As in :func:`cellglass.cluster_space.consensus_of_spaces`; silhouettes and Leiden's
+        clusters are those in `spaces` alone.
     random_state
         Decides everything random.
     """
     sample = sample_rows(len(spaces[0]), CELLS, random_state)
     spaces = [space[sample] for space in spaces]
-    voting = [*spaces, *([] if beside is None else [beside[sample]])]
-    weights = [1.0] * len(spaces) + [beside_votes] * (beside is not None)
+    voting, weights = list(spaces), [1.0] * len(spaces)
+    if beside is not None:
+        voting.append(beside[sample])
+        weights.append(beside_votes)
     scans = [
         scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)
         for space in spaces
     ]
-    counts = np.array([int(one.clusters.max()) + 1 for one in scans])
-    finest = int(np.median(counts))
-    tried: list[int] = []
-    separated: list[float] = []
-    best = 0
-    while len(tried) < finest - 1 and len(tried) - best <= FURTHER:
+    scans.sort(key=lambda scan: int(scan.clusters.max()))
+    scan = scans[(len(scans) - 1) // 2]
+    finest = int(scan.clusters.max()) + 1
+    found: list[float | None] = []
+    while len(found) < finest - 1 and not _is_decided(found):
         # Several numbers at a time: the distances of a space are computed once for all.
-        numbers = range(2 + len(tried), min(finest, 1 + len(tried) + FURTHER) + 1)
-        tried += numbers
-        separated += _separation(spaces, voting, weights, numbers, random_state)
-        best = _first_unbettered(separated)
-    return Numbers(
-        n_clusters=tuple(tried), silhouette=tuple(separated),
-        chosen=tried[best] if tried else 1, finest=finest,
-        scan=scans[int(np.abs(counts - finest).argmin())], n_cells=len(sample),
+        first = 2 + len(found)
+        numbers = range(first, min(finest, first + FURTHER) + 1)
+        found += _silhouettes(spaces, voting, weights, numbers, random_state)
+    best = _first_unbettered(found) if found else -1
+    del found[best + 1 + FURTHER :]
+    return Separation(
+        n_clusters=tuple(range(2, 2 + len(found))), silhouette=tuple(found),
+        chosen=2 + best, finest=finest, scan=scan, n_cells=len(sample),
     )  # fmt: skip
 
 
-def _first_unbettered(values: Sequence[float]) -> int:
+def _is_decided(found: Sequence[float | None]) -> bool:
+    return bool(found) and len(found) > _first_unbettered(found) + FURTHER
+
+
+def _first_unbettered(found: Sequence[float | None]) -> int:
     """Give the first place whose value none of the next six exceeds."""
+    values = [-1.0 if value is None else value for value in found]
     return next(i for i in range(len(values)) if values[i] >= max(values[i : i + 1 + FURTHER]))
 
 
-def _separation(
+def _silhouettes(
     spaces: Sequence[np.ndarray],
     voting: Sequence[np.ndarray],
     weights: Sequence[float],
     numbers: Sequence[int],
     random_state: int,
-) -> list[float]:
-    """Mean silhouette over the spaces of what they agree on, at each number of clusters."""
+) -> list[float | None]:
+    """Mean silhouette over the spaces of what the voting ones agree on, by number."""
     partitions = []
     for k in numbers:
         votes = [membership(X, kmeans(X, k, random_state=random_state)) for X in voting]
         agreed = consensus(votes, weights=weights, n_clusters=k)
         partitions.append(agreed.argmax(axis=1))
     by_space = [silhouettes(X, partitions) for X in spaces]
-    # None where all cells are in one cluster, which separates nothing.
+    # A partition of one part has none in any space.
     return [
-        float(np.mean([-1.0 if value is None else value for value in values]))
+        None if None in values else float(np.mean(values))
         for values in zip(*by_space, strict=True)
     ]
