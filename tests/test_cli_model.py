@@ -223,7 +223,7 @@ def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(
     }  # fmt: skip
 
     plain = call(*words, "-o", tmp_path / "out", "-q")
-    assert plain.exit_code == 2 and "Add --resume" in said(plain)
+    assert plain.exit_code == 2 and "Give --resume" in said(plain)
     other = call(*words, "--learning-rate", 0.01, "-o", tmp_path / "out", "-q", "--resume")
     assert other.exit_code == 2
     assert "learning_rate was 0.001 and is now 0.01" in said(other)

@@ -61,10 +61,12 @@ def test_labels_decide_nothing_and_the_same_seed_finds_the_same(counts):
         ({"n_top_genes": 0}, "n_top_genes is 0"),
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": -1}, "gamma is -1"),
-        ({"resolution": 0}, "resolution is 0"),
+        ({"resolution": 0, "method": "kmeans"}, "resolution is 0"),
+        ({"resolution": 1.0}, "a consensus is not made by Leiden"),
         ({"method": "leiden", "n_clusters": 3, "resolution": 1.0}, "Leave one of them out"),
         ({"loss": "nope"}, "nope"),
         ({"labels": "nope"}, "nope"),
+        ({"labels": ["a", "b"]}, "labels is a list, but the name"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
@@ -92,7 +94,8 @@ SAMPLE = " A random 90 of the cells decided that."
     ("origin", "method", "scan", "apart", "n_cells", "sentence"),
     [
         ("given", "kmeans", None, None, 90, " Their number was given, not found."),
-        ("leiden", "leiden", SCAN, None, 90, " Nearly as stable: 2. The data do not decide"),
+        ("leiden", "leiden", SCAN, None, 90, "changes them little (adjusted Rand index 0.980). "
+         "Coarser ones are as stable: 2."),
         ("leiden", "leiden", None, None, 90, " Leiden finds them at resolution 0.7."),
         ("leiden", "kmeans", None, None, 90, " Leiden finds as many at resolution 0.7."),
         (
@@ -113,13 +116,27 @@ def test_a_sentence_says_why_there_are_so_many(origin, method, scan, apart, n_ce
         {
             "n_clusters": k, "n_clusters_from": origin, "scan": scan, "separation": apart,
             "clusters": [{"share": 0.4, "n_cells": 36}, {"share": 0.2, "n_cells": 18}],
-            "settings": {"method": method, "resolution": 0.7},
+            "settings": {"method": method, "resolution": 0.7, "n_clusters": 4},
             "trainings": [{}] * (5 if method == "consensus" else 1),
             "dataset": {"n_cells": n_cells},
         }
     )  # fmt: skip
     assert sentence in said["answer"]
     assert (SAMPLE in said["answer"]) == (n_cells == 91)
+
+
+def test_a_path_is_no_matrix():
+    with pytest.raises(cg.InputError, match=r"'cells.h5ad', a path.*cellglass.read"):
+        cg.cluster("cells.h5ad")
+
+
+def test_fewer_clusters_than_asked_for_are_told():
+    same = np.tile(np.arange(30, dtype=np.float32), (40, 1))
+    same[:, 0] = np.repeat([0, 40], 20)
+    found = cg.cluster(same, "kmeans", n_clusters=5, **TINY)
+    answer = found.summary["conclusions"][0]["answer"]
+    assert found.found.n_clusters == 2 and found.found.n_clusters_from == "given"
+    assert "5 were asked for, but in these data the method finds 2." in answer
 
 
 def test_few_cells_are_passed_more_often():

@@ -406,7 +406,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_an_existing_folder_is_refused_and_left_alone(small_comparison, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(cg.InputError, match=r"already exists.*--overwrite"):
+    with pytest.raises(cg.InputError, match=r"already exists.*overwrite=True"):
         small_comparison.report(tmp_path / "out")
     assert tree(tmp_path) == {"out/notes.txt": b"mine"}
 

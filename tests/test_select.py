@@ -408,7 +408,7 @@ def test_an_earlier_selection_is_replaced_only_when_asked_and_nothing_else_ever(
     of_counts.report(out)
     (out / "figures" / "mine.png").write_text("mine")
     with pytest.raises(
-        InputError, match=r"already exists.*--overwrite to replace the selection"
+        InputError, match=r"already exists.*overwrite=True to replace the selection"
     ):
         of_logs.report(out)
     of_logs.report(out, overwrite=True)

@@ -372,11 +372,23 @@ def test_a_model_of_ones_own_denoises_cells_in_any_order_of_genes(trained, how, 
     assert_array_equal(new.layers["smooth"], expected[:, order])
 
 
+def test_a_share_of_the_genes_suffices_where_the_caller_says_so(trained):
+    few = trained[:, :10].copy()
+    with pytest.raises(cg.InputError, match="min_coverage"):
+        cg.tl.denoise(few)
+    with pytest.warns(UserWarning, match="10 of the model's 20 genes are missing"):
+        cg.tl.denoise(few, min_coverage=0.1)
+    assert few.layers["ae_denoised"].shape == few.shape
+
+
 def test_the_layer_of_the_training_is_denoised_by_default(adata):
     cg.tl.autoencoder(adata, **TINY, layer="counts", reconstruction=True)
     cg.tl.denoise(adata)
     expected = np.maximum(adata.layers["ae_reconstruction"], 0)
     assert_array_equal(adata.layers["ae_denoised"], expected)
+    del adata.layers["counts"]
+    with pytest.raises(cg.InputError, match=r"trained on adata\.layers.*not there now"):
+        cg.tl.denoise(adata)
 
 
 def test_genes_that_the_model_does_not_know_are_refused(trained):
@@ -552,6 +564,8 @@ def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
         ({"use_rep": ["X_ae", "X_ae"]}, "names 2 representations, but leiden takes one"),
         ({"method": "consensus", "use_rep": []}, "names 0 representations"),
         ({"method": "consensus", "seeds": 0}, "seeds is 0"),
+        ({"method": "consensus", "resolution": 1.0}, "does not use it"),
+        ({"method": "idec", "use_rep": "X_other"}, "uns\\['other'\\] holds no model.*use_rep="),
         ({"gamma": -1}, "gamma is -1"),
         ({"method": "kmeans", "n_clusters": 61}, "n_clusters is 61"),
         ({"resolution": 0}, "resolution is 0"),
@@ -561,6 +575,7 @@ def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
     ],
 )
 def test_a_mistake_in_clustering_is_explained(trained, options, message):
+    trained.obsm["X_other"] = trained.obsm["X_ae"].copy()
     untouched = trained.copy()
     with pytest.raises(cg.InputError, match=message):
         cg.tl.cluster(trained, **options)

@@ -21,8 +21,8 @@ from cellglass.checks import (
     check_matrix,
     check_n_latent,
     check_names,
-    check_number_or_resolution,
     check_range,
+    check_resolution,
 )
 from cellglass.cluster_space import Clusters, cluster_space, consensus_of_spaces
 from cellglass.encode import encode
@@ -97,9 +97,7 @@ class Settings(TrainingSettings):
             check_range("n_top_genes", self.n_top_genes, low=1, integer=True)
             n_genes = min(n_genes, self.n_top_genes)
         check_range("seeds", self.seeds, low=1, integer=True)
-        if self.resolution is not None:
-            check_range("resolution", self.resolution, low=0, low_inclusive=False)
-        check_number_or_resolution(self.method, self.n_clusters, self.resolution)
+        check_resolution(self.resolution, method=self.method, n_clusters=self.n_clusters)
         check_range("n_neighbors", self.n_neighbors, low=1, integer=True)
         check_range("gamma", self.gamma, low=0)
         check_n_latent((self.n_latent,), n_cells, n_genes)
@@ -331,7 +329,7 @@ def cluster(
         Networks for a consensus, which differ in first weights and order of the cells.
     resolution
         Of Leiden, in place of the finest that is stable. Where it is given, other methods
-        but ``consensus`` find as many clusters as Leiden does.
+        find as many clusters as Leiden does; ``consensus`` takes none.
     n_neighbors
         Nearest neighbours of every cell in Leiden's graph.
     labels

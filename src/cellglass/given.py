@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from cellglass.checks import check_array
+from cellglass.errors import InputError
 from cellglass.matrices import to_csr
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ def as_anndata(data: Any) -> AnnData:
 
     if isinstance(data, AnnData):
         return data
+    if isinstance(data, str | Path):
+        raise InputError(
+            f"data is {str(data)!r}, a path or a text, but a matrix is needed. Read the file "
+            "first: cellglass.read(path)."
+        )
     if type(data).__name__ == "DataFrame":
         return AnnData(data)
     X = data if sparse.issparse(data) else np.asanyarray(data)

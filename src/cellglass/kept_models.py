@@ -92,6 +92,12 @@ def model_and_matrix(
     if layer is None and not use_raw:
         params = adata.uns[key].get("params", {})
         layer, use_raw = params.get("layer"), bool(params.get("use_raw", False))
+        if layer is not None and layer not in adata.layers:
+            raise InputError(
+                f"The model in adata.uns[{key!r}] was trained on adata.layers[{layer!r}], "
+                "which is not there now. Set it again, name another one of the same kind of "
+                "values, or train a model on what there is."
+            )
     return found, layer, use_raw
 
 
@@ -160,6 +166,12 @@ def trained_jointly(
     from cellglass.idec import idec
     from cellglass.losses import LOSSES
 
+    if key not in keys_of_models(adata):
+        raise InputError(
+            f"idec trains a network and its clusters together, and adata.uns[{key!r}] holds no "
+            "model that could be trained. Name the representation of one that "
+            "cg.tl.autoencoder left, such as use_rep='X_ae'."
+        )
     model, rows, _ = rows_of_model(adata, key)
     joint = idec(
         model.network, rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,

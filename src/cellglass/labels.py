@@ -89,9 +89,14 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
         If there is no such column, a label in it is missing, or one fails
         :func:`cellglass.checks.check_names`.
     """
-    if not isinstance(column, str) or column not in adata.obs:
+    if not isinstance(column, str):
+        raise InputError(
+            f"labels is a {type(column).__name__}, but the name of a column of obs is needed. "
+            "Put the labels there first: adata.obs['label'] = labels."
+        )
+    if column not in adata.obs:
         columns = list(map(str, adata.obs.columns))
-        close = suggest(str(column), columns)
+        close = suggest(column, columns)
         raise InputError(
             f"labels={column!r} is not a column of obs (its columns: "
             f"{', '.join(map(repr, columns)) or 'none'}).{close} Give the name "

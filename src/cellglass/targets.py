@@ -35,7 +35,7 @@ def check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
     if key not in keys_of_models(adata):
         raise InputError(
             f"{there}, which holds something else already that would be lost. Give another "
-            "name, such as 'X_ae'."
+            f"name, such as {key_added + '_2'!r}."
         )
     then = adata.uns[key].get("params", {}).get("key_added", key_added)
     if then != key_added:

@@ -12,8 +12,8 @@ import numpy as np
 from cellglass.checks import (
     check_callbacks,
     check_choice,
-    check_number_or_resolution,
     check_range,
+    check_resolution,
 )
 from cellglass.errors import InputError, TrainingError
 from cellglass.kept_models import (
@@ -250,13 +250,16 @@ def denoise(
     key: str = "ae",
     layer: str | None = None,
     use_raw: bool = False,
+    min_coverage: float = 0.8,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Write down the expression that a model expects of every cell.
 
     That is the reconstruction of the cell from its latent vector, on the log-normalised
-    scale. Expression is never below 0, so negative predictions are set to 0.
+    scale. Expression is never below 0, so negative predictions are set to 0. Losses on counts
+    expect a mean count, of which log(1 + x) is taken; that lies above the mean of log(1 + x),
+    which a squared error is least at.
 
     Parameters
     ----------
@@ -271,6 +274,8 @@ def denoise(
     layer, use_raw
         The matrix to start from: that layer, or ``raw.X``. Default: for the model in
         ``uns`` the matrix that it was trained on, for another ``adata.X``.
+    min_coverage
+        Smallest share of the model's genes that must be there, in [0, 1].
     key_added
         Name of the new layer. Default: the key with ``_denoised``.
     copy
@@ -308,7 +313,7 @@ def denoise(
     trained, layer, use_raw = model_and_matrix(adata, model, key, layer, use_raw)
     if use_raw:
         check_same_genes(adata)
-    match = trained.match(adata, use_raw=use_raw)
+    match = trained.match(adata, use_raw=use_raw, min_coverage=min_coverage)
     places = np.full(adata.n_vars, -1)
     places[match.columns[match.columns >= 0]] = np.flatnonzero(match.columns >= 0)
     unknown = adata.var_names[places < 0]
@@ -320,7 +325,9 @@ def denoise(
             "gene. Take the genes that it knows, adata[:, adata.var_names.isin(model.genes)], "
             "or get the matrix of those alone with model.reconstruct(adata)."
         )
-    expected = trained.reconstruct(adata, layer=layer, use_raw=use_raw)[:, places]
+    expected = trained.reconstruct(
+        adata, layer=layer, use_raw=use_raw, min_coverage=min_coverage
+    )[:, places]
     np.maximum(expected, 0, out=expected)
     source = {"key": key}
     if model is not None:
@@ -374,7 +381,7 @@ def cluster(
     resolution
         Of Leiden; more gives more clusters. Default: the finest at which clusters are
         nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Where it is
-        given, other methods find as many clusters as Leiden does; a consensus does not use it.
+        given, other methods find as many clusters as Leiden does; a consensus takes none.
     n_neighbors
         Nearest neighbours of every cell in the graph; fewer if there are not that many
         other cells.
@@ -448,15 +455,13 @@ def cluster(
     added = [key_added, *(f"{key_added}_{what}" for what in CLUSTER_COLUMNS)]
     check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
-    if resolution is not None:
-        check_range("resolution", resolution, low=0, low_inclusive=False)
+    check_resolution(resolution, method=method, n_clusters=n_clusters)
     check_range("seeds", seeds, low=1, integer=True)
     check_range("gamma", gamma, low=0)
     check_range("max_epochs", max_epochs, low=1, integer=True)
     check_range("random_state", random_state, low=0, high=2**32 - 1, integer=True)
     if n_clusters is not None:
         check_range("n_clusters", n_clusters, low=1, high=adata.n_obs, integer=True)
-    check_number_or_resolution(method, n_clusters, resolution)
     if adata.n_obs < 2:
         raise InputError("adata holds 1 cell, but clusters need at least 2.")
     how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
@@ -483,7 +488,7 @@ def cluster(
         "use_rep": names[0] if len(names) == 1 else np.array(names),
         "n_clusters": found.n_clusters,
         "n_clusters_from": found.n_clusters_from,
-        "resolution": None if method == "consensus" else resolution or found.resolution,
+        "resolution": resolution or found.resolution,
         "n_neighbors": n_neighbors,
         "random_state": random_state,
     }

@@ -20,8 +20,8 @@ from cellglass.checks.options import (
     check_labels_length,
     check_n_latent,
     check_names,
-    check_number_or_resolution,
     check_range,
+    check_resolution,
     suggest,
 )
 from cellglass.checks.training import (
@@ -51,8 +51,8 @@ __all__ = [
     "check_n_latent",
     "check_names",
     "check_noise",
-    "check_number_or_resolution",
     "check_range",
+    "check_resolution",
     "check_schedule",
     "describe_place",
     "find_constant_genes",

@@ -286,20 +286,27 @@ def check_range(
         raise InputError(f"{option} is {_shown(value)!r}, but it must be {expected}.")
 
 
-def check_number_or_resolution(
-    method: str, n_clusters: int | None, resolution: float | None
-) -> None:
-    """Check that Leiden is told no more than one of two things that decide the same.
+def check_resolution(resolution: float | None, *, method: str, n_clusters: int | None) -> None:
+    """Check Leiden's resolution beside what else decides how many clusters there are.
 
-    Rule: with the method ``leiden``, `n_clusters` or `resolution` is None.
+    Rules: above 0; not together with a number of clusters, and not for a consensus, which
+    does not use it.
 
     Raises
     ------
     InputError
-        If the rule is broken; the message says to leave one out.
+        If a rule is broken.
     """
-    if method == "leiden" and n_clusters is not None and resolution is not None:
+    if resolution is None:
+        return
+    check_range("resolution", resolution, low=0, low_inclusive=False)
+    if method == "consensus":
+        raise InputError(
+            f"resolution is {resolution}, but a consensus is not made by Leiden and does not "
+            "use it. Leave it out, or say how many clusters there are with n_clusters."
+        )
+    if n_clusters is not None:
         raise InputError(
             f"n_clusters is {n_clusters} and resolution is {resolution}, but either decides "
-            "alone how many clusters Leiden finds. Leave one of them out."
+            "alone how many clusters there are. Leave one of them out."
         )

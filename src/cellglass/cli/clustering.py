@@ -59,12 +59,16 @@ def cluster(
         ),
     ] = None,
     n_top_genes: Annotated[
-        int, typer.Option(help="Genes of largest variance that networks see; 0: all.")
+        int, typer.Option(help="Genes of largest variance that networks see; 0: all.", min=0)
     ] = 2000,
     seeds: Annotated[int, typer.Option(help="Networks for a consensus.")] = 5,
     resolution: Annotated[
         float | None,
-        typer.Option(help="Of Leiden, in place of the finest stable one.", show_default=False),
+        typer.Option(
+            help="Of Leiden, in place of the finest stable one; kmeans, gaussian_mixture and "
+            "idec then find as many clusters.",
+            show_default=False,
+        ),
     ] = None,
     n_neighbors: Annotated[
         int, typer.Option(help="Nearest neighbours of every cell in Leiden's graph.")

@@ -62,7 +62,10 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
             legends["labels"],
         )  # fmt: skip
     if found.scan is not None:
-        yield _draw_scan(found.scan)
+        given = found.n_clusters_from == "given"
+        yield _draw_scan(
+            found.scan, "one that was taken" if given else "finest that are stable"
+        )
     if found.separation is not None and len(found.separation.n_clusters) > 1:
         yield _draw_separation(found.separation)
 
@@ -114,7 +117,7 @@ def _as_tsne(axes: Axes) -> None:
     axes.set_aspect("equal", adjustable="datalim")
 
 
-def _draw_scan(scan: Scan) -> Drawing:
+def _draw_scan(scan: Scan, ringed: str) -> Drawing:
     """Draw stability by resolution, with the numbers of clusters."""
     with mpl.rc_context(STYLE):
         page = Page(1, "Stability of Leiden’s clusters", None, height=PANEL[1])
@@ -142,8 +145,7 @@ def _draw_scan(scan: Scan) -> Drawing:
             "stability",
             "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
             "over the cells in both, by resolution; the numbers count the clusters without "
-            "subsampling, and the ring marks the finest that are stable. Without one, none "
-            "are.",
+            f"subsampling, and the ring marks the {ringed}. Without one, none are stable.",
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellglass import resolution
 from cellglass.cluster_space import SURE
 from cellglass.consensus import agreement_of_members
 from cellglass.losses import LOSSES
@@ -156,7 +157,7 @@ def _conclude(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _how_sure(summary)
         if summary["members_ari"] is not None:
             yield _how_stable(summary)
-    if summary["agreement"] is not None:
+    if summary["agreement"] is not None and summary["dataset"]["n_labels"] > 1:
         yield _how_near(summary)
 
 
@@ -174,15 +175,22 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
     short = f"{k} cluster{'s' * (k != 1)}."
     smallest = summary["clusters"][-1]
     rest = (
-        f"The largest holds {percent(summary['clusters'][0]['share'])} of the cells, the "
+        "It holds all cells."
+        if k == 1
+        else f"The largest holds {percent(summary['clusters'][0]['share'])} of the cells, the "
         f"smallest {smallest['n_cells']:,} cell{'s' * (smallest['n_cells'] != 1)}."
     )
     if summary["n_clusters_from"] == "given":
-        rest += " Their number was given, not found."
+        asked = summary["settings"]["n_clusters"]
+        rest += (
+            " Their number was given, not found."
+            if k == asked
+            else f" {asked:,} were asked for, but in these data the method finds {k:,}."
+        )
     elif scan is not None and scan["chosen"] is None:
         rest = (
-            "At every resolution Leiden finds one cluster, or hardly two cells that belong "
-            "together: the networks tell no cells apart."
+            "At every resolution Leiden finds one cluster, or more than one for every two "
+            "cells: the networks tell no groups apart."
             if max(scan["stability"]) == 0
             else "At every resolution Leiden finds others when a fifth of the cells is left "
             f"out (adjusted Rand index {score(max(scan['stability']))} at most): what "
@@ -195,20 +203,18 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
         rest += (
             f" Their number is Leiden’s at resolution {scan['resolution']:.3g}, the finest at "
             "which clusters are nearly as stable as at any: leaving out a fifth of the cells "
-            f"changes them little (adjusted Rand index {score(stable)})."
+            f"changes them {'little' if stable >= 0.9 else 'in part'} (adjusted Rand index "
+            f"{score(stable)})."
         )
         others = sorted(
             {
                 n
                 for n, s in zip(scan["n_clusters"], scan["stability"], strict=True)
-                if s >= 0.9 * max(scan["stability"]) and n != k
+                if s >= resolution.NEARLY * max(scan["stability"]) and n < k
             }
         )
         if others:
-            rest += (
-                f" Nearly as stable: {', '.join(map(str, others))}. The data do not decide "
-                "between them."
-            )
+            rest += f" Coarser ones are as stable: {', '.join(map(str, others))}."
     else:
         found = "them" if summary["settings"]["method"] == "leiden" else "as many"
         rest += f" Leiden finds {found} at resolution {summary['settings']['resolution']:g}."
@@ -257,7 +263,8 @@ def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:
         top = summary["between_pairs"][0]
         a, b = top["clusters"]
         if len(summary["between_pairs"]) > 1:
-            rest += f" Most of them, {top['n_cells']:,}, lie between clusters {a} and {b}."
+            most = "Most of them" if top["n_cells"] > n / 2 else "The most of two clusters"
+            rest += f" {most}, {top['n_cells']:,}, lie between clusters {a} and {b}."
         worst = max(summary["clusters"], key=lambda row: row["n_between"] / row["n_cells"])
         share = worst["n_between"] / worst["n_cells"]
         rest += (
@@ -303,7 +310,7 @@ def _how_near(summary: dict[str, Any]) -> dict[str, Any]:
     )
     if k != n_labels:
         rest += (
-            f" There are {k} clusters and {n_labels} classes, which alone keeps the first "
+            f" {k} cluster{'s' * (k != 1)} and {n_labels} classes: that alone keeps the first "
             "below 1."
         )
     return _conclusion("Do the clusters match the labels?", short, rest, dict(agreement))

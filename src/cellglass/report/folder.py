@@ -103,20 +103,20 @@ class OutputFolder:
         if unfinished and not (overwrite or resume):
             raise InputError(
                 f"The output folder {folder} holds the checkpoints of a {self.noun} that was "
-                "stopped, and nothing in it was changed. Add --resume to the same command to "
-                "go on with it, or --overwrite to start anew."
+                "stopped, and nothing in it was changed. Give resume=True with the same "
+                "settings to go on with it, or overwrite=True to start anew."
             )
         if not (overwrite or (resume and begun)):
             raise InputError(
                 f"The output folder {folder} already exists, and nothing in it was changed. "
-                f"Give another name to -o, or --overwrite to replace the {self.noun} in it."
+                f"Give another name, or overwrite=True to replace the {self.noun} in it."
             )
         present = [name for name in self.content if (folder / name).exists()]
         if present and not (unfinished or self.is_whole(folder)):
             raise InputError(
                 f"The output folder {folder} holds {', '.join(present)}, but no results.json "
                 f"of a {self.noun} by cellglass beside it, so these are perhaps not an earlier "
-                f"{self.noun}, and nothing was changed. Give another name to -o."
+                f"{self.noun}, and nothing was changed. Give another name."
             )
 
     def is_finished(self, folder: Path) -> bool:
