@@ -4,7 +4,9 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 HELD_AFTER_FREEING = """
@@ -71,3 +73,17 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda *_: pytest.fail("a library was asked"))
     heap.give_back_freed_arrays()
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_large_matrices_alone_have_it_done(
+    least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellglass.cli import reading
+
+    calls: list[bool] = []
+    monkeypatch.setattr(reading, "give_back_freed_arrays", lambda: calls.append(True))
+    monkeypatch.setattr(reading, "LARGE_MATRIX", 4 * 30 * 7 + least)
+    np.save(tmp_path / "cells.npy", np.arange(210, dtype=np.float32).reshape(30, 7) / 9)
+    reading.read_labelled(tmp_path / "cells.npy", None, layer=None, use_raw=False)
+    assert len(calls) == 1 - least

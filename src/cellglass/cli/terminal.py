@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cellglass.cli.compiled import keep_compiled_programs
-from cellglass.cli.heap import give_back_freed_arrays
 from cellglass.errors import InputError, TrainingError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ def load(*modules: str) -> None:
     for module in modules:
         import_module(module)
     keep_compiled_programs()
-    give_back_freed_arrays()
     if signal.getsignal(signal.SIGINT) is quit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
