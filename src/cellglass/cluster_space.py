@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cellglass.consensus import consensus
+from cellglass.consensus import consensus, voters
 from cellglass.mixture import gaussian_mixture, membership, n_parameters
 from cellglass.neighbors import nearest_neighbors
 from cellglass.partition import by_size, first_cells, kmeans, leiden
@@ -184,12 +184,9 @@ def consensus_of_spaces(
         spaces, n_clusters, beside=beside, beside_votes=beside_votes,
         n_neighbors=n_neighbors, random_state=random_state,
     )  # fmt: skip
-    votes = [_by_both(space, number.k, random_state) for space in spaces]
-    own = tuple(by_size(vote.argmax(axis=1)) for vote in votes)
-    weights = [1.0] * len(votes)
-    if beside is not None:
-        votes.append(_by_both(beside, number.k, random_state))
-        weights.append(beside_votes)
+    voting, weights = voters(spaces, beside, beside_votes)
+    votes = [_by_both(space, number.k, random_state) for space in voting]
+    own = tuple(by_size(vote.argmax(axis=1)) for vote in votes[: len(spaces)])
     found = consensus(votes, weights=weights, n_clusters=number.k)
     return _numbered(found.argmax(axis=1), found, number, own)
 

@@ -63,6 +63,17 @@ def consensus(
     return reference
 
 
+def voters(
+    spaces: Sequence[np.ndarray], beside: np.ndarray | None, beside_votes: float
+) -> tuple[list[np.ndarray], list[float]]:
+    """List the spaces that vote, one more of another kind last, and how much each counts."""
+    voting, weights = list(spaces), [1.0] * len(spaces)
+    if beside is not None:
+        voting.append(beside)
+        weights.append(beside_votes)
+    return voting, weights
+
+
 def agreement_of_members(members: Sequence[np.ndarray]) -> float | None:
     """Mean adjusted Rand index of all pairs of clusterings; None where there are no two."""
     pairs = [AGREEMENT["ari"](a, b) for a, b in combinations(members, 2)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellglass.consensus import consensus
+from cellglass.consensus import consensus, voters
 from cellglass.matrices import sample_rows
 from cellglass.metrics import silhouettes
 from cellglass.mixture import membership
@@ -79,11 +79,9 @@ def choose_number(
         Decides everything random.
     """
     sample = sample_rows(len(spaces[0]), CELLS, random_state)
-    spaces = [space[sample] for space in spaces]
-    voting, weights = list(spaces), [1.0] * len(spaces)
-    if beside is not None:
-        voting.append(beside[sample])
-        weights.append(beside_votes)
+    voting, weights = voters(spaces, beside, beside_votes)
+    voting = [space[sample] for space in voting]
+    spaces = voting[: len(spaces)]
     scans = [
         scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)
         for space in spaces
@@ -92,21 +90,18 @@ def choose_number(
     scan = scans[(len(scans) - 1) // 2]
     finest = int(scan.clusters.max()) + 1
     found: list[float | None] = []
-    while len(found) < finest - 1 and not _is_decided(found):
+    best = -1  # a place among them
+    while len(found) < finest - 1 and len(found) <= best + FURTHER:
         # Several numbers at a time: the distances of a space are computed once for all.
         first = 2 + len(found)
         numbers = range(first, min(finest, first + FURTHER) + 1)
         found += _silhouettes(spaces, voting, weights, numbers, random_state)
-    best = _first_unbettered(found) if found else -1
+        best = _first_unbettered(found)
     del found[best + 1 + FURTHER :]
     return Separation(
         n_clusters=tuple(range(2, 2 + len(found))), silhouette=tuple(found),
         chosen=2 + best, finest=finest, scan=scan, n_cells=len(sample),
     )  # fmt: skip
-
-
-def _is_decided(found: Sequence[float | None]) -> bool:
-    return bool(found) and len(found) > _first_unbettered(found) + FURTHER
 
 
 def _first_unbettered(found: Sequence[float | None]) -> int:
