@@ -209,7 +209,7 @@ def test_tools_for_anndata_agree_on_several_networks(counts):
     cg.tl.autoencoder(
         adata, n_latent=4, n_hidden=16, loss="nb", max_epochs=80, learning_rate=1e-2
     )
-    cg.tl.cluster(adata, "consensus", n_clusters=3, seeds=3)
+    cg.tl.cluster(adata, n_clusters=3, seeds=3)
     assert adata.uns["ae_consensus"]["params"]["seeds"] == 3
     assert {"ae_consensus_confidence", "ae_consensus_between"} <= set(adata.obs)
     table = pd.crosstab(adata.obs["label"], adata.obs["ae_consensus"])
@@ -220,6 +220,22 @@ def test_tools_for_anndata_agree_on_several_networks(counts):
     adata.X = adata.X + 1
     with pytest.raises(cg.InputError, match="trained on other values"):
         cg.tl.cluster(adata, "idec", n_clusters=3)
+
+
+def test_the_tool_for_anndata_finds_what_the_one_call_finds(counts):
+    settings = {"n_latent": 4, "n_hidden": 16, "loss": "nb", "max_epochs": 5, "random_state": 3}
+    adata = counts.copy()
+    cg.tl.autoencoder(adata, variational=True, **settings)
+    cg.tl.cluster(adata, n_clusters=3, seeds=2, random_state=3)
+    found = cg.cluster(counts, n_clusters=3, seeds=2, n_top_genes=None, **settings)
+    np.testing.assert_array_equal(adata.obs["ae_consensus"].cat.codes, found.clusters)
+    np.testing.assert_allclose(
+        adata.obs["ae_consensus_confidence"], found.confidence, rtol=1e-9
+    )
+    networks = cg.tl.cluster(
+        adata, use_rep=["X_ae", "X_ae"], n_clusters=3, random_state=3, copy=True
+    )
+    assert (networks.obs["ae_consensus_confidence"] != found.confidence).any()
 
 
 def test_markers_of_one_cluster_are_none():

@@ -9,9 +9,8 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
 from cellglass import separation
-from cellglass.cluster import votes_of_pca
 from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
-from cellglass.consensus import agreement_of_members, consensus
+from cellglass.consensus import agreement_of_members, consensus, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, membership
 from cellglass.partition import kmeans

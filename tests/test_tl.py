@@ -94,7 +94,7 @@ def test_the_numbers_are_those_of_compare_to_the_last_bit(adata):
         assert value == said["reconstruction"][name]
     assert len(about["metrics"]) == 9
     clusters = run.latent.clustering
-    cg.tl.cluster(adata, resolution=1.0)
+    cg.tl.cluster(adata, "leiden", resolution=1.0)
     cg.tl.cluster(adata, "kmeans", n_clusters=comparison.n_clusters)
     assert_array_equal(adata.obs["ae_leiden"].cat.codes, clusters["leiden"].clusters)
     assert_array_equal(adata.obs["ae_kmeans"].cat.codes, clusters["kmeans"].clusters)
@@ -135,7 +135,7 @@ def test_the_reconstruction_is_that_of_the_model(trained):
 def test_a_copy_is_changed_and_the_original_is_not(adata):
     untouched = adata.copy()
     changed = cg.tl.autoencoder(adata, **TINY, reconstruction=True, copy=True)
-    clustered = cg.tl.cluster(changed, copy=True)
+    clustered = cg.tl.cluster(changed, "leiden", copy=True)
     same(adata, untouched)
     assert set(changed.obsm) == {"X_ae"} and "ae_leiden" not in changed.obs
     assert "ae_leiden" in clustered.obs
@@ -155,7 +155,7 @@ def test_other_names_leave_the_first_result_alone(trained):
 )
 def test_everything_survives_a_file(adata, tmp_path, options):
     cg.tl.autoencoder(adata, **TINY, **options, layer="counts", reconstruction=True)
-    cg.tl.cluster(adata)
+    cg.tl.cluster(adata, "leiden")
     cg.tl.denoise(adata)
     adata.write_h5ad(tmp_path / "a.h5ad")
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
@@ -217,7 +217,7 @@ def test_an_object_on_disk_is_trained_on(adata, trained, tmp_path, kind):
     cg.tl.autoencoder(backed, **TINY, reconstruction=True)
     assert backed.isbacked
     assert_array_equal(backed.obsm["X_ae"], trained.obsm["X_ae"])
-    in_memory = cg.tl.cluster(backed, copy=True)
+    in_memory = cg.tl.cluster(backed, "leiden", copy=True)
     assert not in_memory.isbacked and "ae_leiden" in in_memory.obs
     assert "ae_leiden" not in backed.obs
     backed.file.close()
@@ -243,7 +243,7 @@ def test_a_view_becomes_an_object_of_its_own_and_its_parent_stays(adata):
     untouched = adata.copy()
     view = adata[10:50]
     cg.tl.autoencoder(view, **TINY)
-    cg.tl.cluster(view)
+    cg.tl.cluster(view, "leiden")
     cg.tl.denoise(view)
     assert not view.is_view and view.obsm["X_ae"].shape == (40, 3)
     same(adata, untouched)
@@ -419,7 +419,7 @@ def test_clear_groups_are_found_and_the_largest_is_called_0(method, options):
 
 
 def test_kmeans_takes_the_number_of_clusters_from_leiden(trained):
-    cg.tl.cluster(trained, n_neighbors=5, resolution=2.0)
+    cg.tl.cluster(trained, "leiden", n_neighbors=5, resolution=2.0)
     cg.tl.cluster(trained, "kmeans", n_neighbors=5, resolution=2.0)
     n_leiden = len(trained.obs["ae_leiden"].cat.categories)
     assert n_leiden > 2
@@ -434,7 +434,7 @@ def test_leiden_gets_the_neighbours_and_the_resolution_that_were_asked_for(train
     neighbors = nearest_neighbors(trained.obsm["X_ae"], 4)
     expected = leiden(neighbors, resolution=3.0, random_state=2)
     assert expected.max() > leiden(neighbors, random_state=2).max()
-    cg.tl.cluster(trained, n_neighbors=4, resolution=3.0, random_state=2)
+    cg.tl.cluster(trained, "leiden", n_neighbors=4, resolution=3.0, random_state=2)
     assert_array_equal(trained.obs["ae_leiden"].cat.codes, expected)
 
 
@@ -496,11 +496,11 @@ def test_what_others_wrote_is_never_replaced(trained):
             "differ only in 'X_'. Give 'X_ae'",
         ),
         (
-            lambda: cg.tl.cluster(trained, key_added="label"),
+            lambda: cg.tl.cluster(trained, "leiden", key_added="label"),
             r"adata.obs\['label'\] that cg.tl.cl",
         ),
         (
-            lambda: cg.tl.cluster(trained, key_added="pca"),
+            lambda: cg.tl.cluster(trained, "leiden", key_added="pca"),
             r"adata.uns\['pca'\] that cg.tl.cluster",
         ),
         (lambda: cg.tl.denoise(trained, key_added="counts"), r"adata.layers\['counts'\] that"),
@@ -516,9 +516,9 @@ def test_what_others_wrote_is_never_replaced(trained):
 
 
 def test_what_the_same_tool_wrote_is_replaced(trained):
-    cg.tl.cluster(trained, resolution=5.0)
+    cg.tl.cluster(trained, "leiden", resolution=5.0)
     many = trained.obs["ae_leiden"].nunique()
-    cg.tl.cluster(trained, resolution=0.01)
+    cg.tl.cluster(trained, "leiden", resolution=0.01)
     assert trained.obs["ae_leiden"].nunique() < many
     cg.tl.denoise(trained)
     first = trained.layers["ae_denoised"].copy()
@@ -560,15 +560,19 @@ def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
         ({"method": "louvain"}, "method is 'louvain'"),
         ({"use_rep": "X_as"}, r"no 'X_as'\. Did you mean 'X_ae'"),
         ({"use_rep": "X_pca"}, r"sc.pp.pca\(adata\), or name one"),
-        ({"n_clusters": 3, "resolution": 1.0}, "either decides alone how many"),
-        ({"use_rep": ["X_ae", "X_ae"]}, "names 2 representations, but leiden takes one"),
+        ({"method": "leiden", "n_clusters": 3, "resolution": 1.0}, "either decides alone how"),
+        (
+            {"method": "leiden", "use_rep": ["X_ae", "X_ae"]},
+            "names 2 .* leiden takes one",
+        ),
         ({"method": "consensus", "use_rep": []}, "names 0 representations"),
         ({"method": "consensus", "seeds": 0}, "seeds is 0"),
-        ({"method": "consensus", "resolution": 1.0}, "does not use it"),
+        ({"resolution": 1.0}, "does not use it"),
+        ({"use_rep": "X_other"}, r"a model in adata\.uns\['other'\].*method='leiden'"),
         ({"method": "idec", "use_rep": "X_other"}, "uns\\['other'\\] holds no model.*use_rep="),
         ({"gamma": -1}, "gamma is -1"),
         ({"method": "kmeans", "n_clusters": 61}, "n_clusters is 61"),
-        ({"resolution": 0}, "resolution is 0"),
+        ({"method": "leiden", "resolution": 0}, "resolution is 0"),
         ({"n_neighbors": 0}, "n_neighbors is 0"),
         ({"random_state": -1}, "random_state is -1"),
         ({"key_added": "a/b"}, "a/b"),

@@ -25,6 +25,7 @@ from cellglass.checks import (
     check_resolution,
 )
 from cellglass.cluster_space import Clusters, cluster_space, consensus_of_spaces
+from cellglass.consensus import votes_of_pca
 from cellglass.encode import encode
 from cellglass.evaluate import silhouette_sample
 from cellglass.fit import check_losses_suit, dense_if_small, digest, split_cells, train_seeds
@@ -52,18 +53,7 @@ CELLS_A_DIMENSION = 20
 """So many cells there are for a dimension at least, where none are named."""
 STEPS = 2000
 """Steps of a training where no number of epochs is named."""
-FEW = 500
-"""Up to so many cells, principal components have as many votes as all networks together."""
 METHODS = ("consensus", "leiden", "kmeans", "gaussian_mixture", "idec")
-
-
-def votes_of_pca(n_cells: int, seeds: int) -> float:
-    """Give how many networks the vote of principal components counts for.
-
-    The fewer cells there are, the less do networks find that principal components do not:
-    as many as there are networks, up to 500 cells, and less in proportion beyond.
-    """
-    return seeds * min(1.0, FEW / n_cells)
 
 
 def enough_epochs(n_cells: int, batch_size: int) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 
 from cellglass.metrics import AGREEMENT
 
+FEW = 500
+"""Up to so many cells, principal components have as many votes as all networks together."""
 ROUNDS = 100
 """Alignment nearly always ends after two or three rounds; this many are its end."""
 
@@ -72,6 +74,15 @@ def voters(
         voting.append(beside)
         weights.append(beside_votes)
     return voting, weights
+
+
+def votes_of_pca(n_cells: int, seeds: int) -> float:
+    """Give how many networks the vote of principal components counts for.
+
+    The fewer cells there are, the less do networks find that principal components do not:
+    as many as there are networks, up to 500 cells, and less in proportion beyond.
+    """
+    return seeds * min(1.0, FEW / n_cells)
 
 
 def agreement_of_members(members: Sequence[np.ndarray]) -> float | None:

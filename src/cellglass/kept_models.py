@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from cellglass.errors import InputError
 from cellglass.slots import check_anndata, keys_of_models, read_matrix
@@ -101,14 +103,30 @@ def model_and_matrix(
     return found, layer, use_raw
 
 
-def rows_of_model(adata: AnnData, key: str) -> tuple[Model, Rows, str]:
-    """Take the model under a key, and what it was trained on, onto the device.
+@dataclass(frozen=True)
+class TrainedOn:
+    """A model, and what it was trained on.
 
-    Returns
-    -------
-    tuple
-        The model, the rows, and the checksum of the matrix.
+    Attributes
+    ----------
+    model
+        The model.
+    values
+        Its preprocessed matrix, shape (n_cells, n_genes).
+    rows
+        The same on the device.
+    data
+        Checksum of the matrix.
     """
+
+    model: Model
+    values: np.ndarray | sparse.csr_matrix
+    rows: Rows
+    data: str
+
+
+def trained_on(adata: AnnData, key: str) -> TrainedOn:
+    """Take the model under a key, and the matrix that it was trained on."""
     from cellglass.batches import on_device
     from cellglass.fit import dense_if_small, digest
     from cellglass.genes import collect_gene_ids
@@ -122,26 +140,37 @@ def rows_of_model(adata: AnnData, key: str) -> tuple[Model, Rows, str]:
             "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder."
         )
     values = dense_if_small(model.preprocessor.transform(slot.X))
-    return model, on_device(values, model.preprocessor.size_factors(slot.X)), data
+    rows = on_device(values, model.preprocessor.size_factors(slot.X))
+    return TrainedOn(model, values, rows, data)
 
 
-def other_seeds(adata: AnnData, key: str, seeds: int) -> list[np.ndarray]:
-    """Train networks like the model under a key, with the seeds after its own."""
+def fellow_spaces(
+    adata: AnnData, key: str, seeds: int, *, random_state: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Make the spaces that vote in a consensus beside that of the model under a key.
+
+    Returns
+    -------
+    tuple
+        Latent vectors of networks like the model, with the seeds after its own, seeds - 1
+        arrays of shape (n_cells, n_latent); and as many principal components.
+    """
     from dataclasses import fields, replace
 
     from cellglass.encode import encode
     from cellglass.fit import split_cells, train_seeds
+    from cellglass.pca import fit_pca
     from cellglass.settings import ModelSettings
 
-    if seeds == 1:
-        return []
     if key not in keys_of_models(adata):
         raise InputError(
             f"A consensus of one representation needs a model in adata.uns[{key!r}], of which "
-            "others with other seeds are trained, and there is none. Name several "
-            "representations, use_rep=[…], or train a model with cg.tl.autoencoder."
+            "others with other seeds are trained, and there is none. Train one with "
+            "cg.tl.autoencoder, name several representations, use_rep=[…], or another method, "
+            "method='leiden'."
         )
-    model, rows, data = rows_of_model(adata, key)
+    on = trained_on(adata, key)
+    model = on.model
     if model.settings.get("schedule") == "custom":
         raise InputError(
             f"The model in adata.uns[{key!r}] was trained with a schedule of your own, which "
@@ -152,10 +181,12 @@ def other_seeds(adata: AnnData, key: str, seeds: int) -> list[np.ndarray]:
     given = {name: value for name, value in model.settings.items() if name in known}
     settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
     trained = train_seeds(
-        rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
-        [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=data,
+        on.rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
+        [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=on.data,
     )  # fmt: skip
-    return [encode(training.network, rows) for training in trained]
+    spaces = [encode(training.network, on.rows) for training in trained]
+    pca = fit_pca(on.values, settings.n_latent, random_state=random_state)
+    return spaces, pca.transform(on.values)
 
 
 def trained_jointly(
@@ -172,9 +203,10 @@ def trained_jointly(
             "model that could be trained. Name the representation of one that "
             "cg.tl.autoencoder left, such as use_rep='X_ae'."
         )
-    model, rows, _ = rows_of_model(adata, key)
+    on = trained_on(adata, key)
+    model = on.model
     joint = idec(
-        model.network, rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,
+        model.network, on.rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,
         max_epochs=max_epochs, batch_size=model.settings["batch_size"],
         learning_rate=model.settings["learning_rate"], random_state=random_state,
     )  # fmt: skip

@@ -17,9 +17,9 @@ from cellglass.checks import (
 )
 from cellglass.errors import InputError, TrainingError
 from cellglass.kept_models import (
+    fellow_spaces,
     get_model,
     model_and_matrix,
-    other_seeds,
     trained_jointly,
 )
 from cellglass.slots import (
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["autoencoder", "cluster", "denoise", "get_model"]
 
-METHODS = ("leiden", "kmeans", "gaussian_mixture", "idec", "consensus")
 CLUSTER_COLUMNS = ("confidence", "second", "between")
 """What follows the key in the names of further columns that :func:`cluster` writes."""
 
@@ -342,7 +341,7 @@ def denoise(
 
 def cluster(
     adata: AnnData,
-    method: str = "leiden",
+    method: str = "consensus",
     *,
     use_rep: str | Sequence[str] = "X_ae",
     n_clusters: int | None = None,
@@ -364,16 +363,19 @@ def cluster(
     adata
         With a representation of its cells in ``obsm``.
     method
-        ``leiden``: communities (Traag et al. 2019) of the graph of shared nearest
-        neighbours. ``kmeans``: the best of ten starts. ``gaussian_mixture``: distributions
-        of one common covariance (:func:`cellglass.mixture.gaussian_mixture`). ``idec``: the
-        network that :func:`autoencoder` left under the representation's key is trained
-        further, together with the clusters (:func:`cellglass.idec.idec`). ``consensus``:
-        what several representations agree on
-        (:func:`cellglass.cluster_space.consensus_of_spaces`).
+        ``consensus``: what several representations agree on
+        (:func:`cellglass.cluster_space.consensus_of_spaces`): those of networks like the one
+        that :func:`autoencoder` left under the representation's key, which are trained with
+        other seeds, and as many principal components as it has latent dimensions
+        (:func:`cellglass.consensus.votes_of_pca`); or those that are named. ``leiden``:
+        communities (Traag et al. 2019) of the graph of shared nearest neighbours.
+        ``kmeans``: the best of ten starts. ``gaussian_mixture``: distributions of one common
+        covariance (:func:`cellglass.mixture.gaussian_mixture`). ``idec``: the network under
+        the representation's key is trained further, together with the clusters
+        (:func:`cellglass.idec.idec`).
     use_rep
-        Name of the representation. For a consensus several names; or one, of a model that
-        :func:`autoencoder` left, of which others are trained that differ in their seeds.
+        Name of the representation; for a consensus several names, or one, of a model that
+        :func:`autoencoder` left. Leiden, k-means and mixtures take any in ``obsm``.
     n_clusters
         How many clusters. Default: ``leiden`` finds it (see ``resolution``); of the other
         methods, as many as lie farthest apart, up to the finest that subsamples find again
@@ -391,7 +393,7 @@ def cluster(
         Of ``idec``: weight of the clustering loss, and the most passes over the cells.
     key_added
         Name of the result. Default: that of the representation, without a leading ``X_``,
-        and the method: ``ae_leiden``.
+        and the method: ``ae_consensus``.
     random_state
         Decides everything random.
     copy
@@ -402,15 +404,15 @@ def cluster(
     anndata.AnnData or None
         None, or the copy. With the default key it has
 
-        ``obs["ae_leiden"]``
+        ``obs["ae_consensus"]``
             Cluster of every cell, categorical: ``"0"``, the largest, ``"1"``, ….
-        ``obs["ae_leiden_confidence"]``
+        ``obs["ae_consensus_confidence"]``
             Probability that the cell belongs to it.
-        ``obs["ae_leiden_second"]``
+        ``obs["ae_consensus_second"]``
             Most probable other cluster, categorical; missing where there is one cluster.
-        ``obs["ae_leiden_between"]``
+        ``obs["ae_consensus_between"]``
             Whether the cell lies between clusters: its confidence is below 0.8.
-        ``uns["ae_leiden"]``
+        ``uns["ae_consensus"]``
             ``params``: the settings, with the number of clusters, and in
             ``n_clusters_from`` what decided on it: ``given``, ``leiden`` (its resolution, or
             that it finds no stable clusters) or ``silhouette``; ``n_between``; where
@@ -437,7 +439,9 @@ def cluster(
     """
     import pandas as pd
 
+    from cellglass.cluster import METHODS
     from cellglass.cluster_space import cluster_space, consensus_of_spaces
+    from cellglass.consensus import votes_of_pca
 
     check_choice("method", method, METHODS)
     check_anndata(adata)
@@ -469,9 +473,13 @@ def cluster(
     about: dict[str, Any] = {}
     obsm: dict[str, np.ndarray] = {}
     if method == "consensus":
+        beside = None
         if len(spaces) == 1:
-            spaces += other_seeds(adata, key, seeds)
-        found = consensus_of_spaces(spaces, **how)
+            fellows, beside = fellow_spaces(adata, key, seeds, random_state=random_state)
+            spaces += fellows
+        found = consensus_of_spaces(
+            spaces, beside=beside, beside_votes=votes_of_pca(adata.n_obs, seeds), **how
+        )
     else:
         base = "kmeans" if method == "idec" else method
         found = cluster_space(spaces[0], base, resolution=resolution, **how)

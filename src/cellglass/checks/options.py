@@ -303,7 +303,8 @@ def check_resolution(resolution: float | None, *, method: str, n_clusters: int |
     if method == "consensus":
         raise InputError(
             f"resolution is {resolution}, but a consensus is not made by Leiden and does not "
-            "use it. Leave it out, or say how many clusters there are with n_clusters."
+            "use it. Leave it out, name the method leiden, or say how many clusters there are "
+            "with n_clusters."
         )
     if n_clusters is not None:
         raise InputError(
