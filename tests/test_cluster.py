@@ -13,6 +13,9 @@ from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.denoising import score_denoising
 from cellglass.markers import find_markers
+from cellglass.report.cluster_figures import legends_of
+from cellglass.report.cluster_page import command as summary_command
+from cellglass.report.cluster_page import python_call
 from cellglass.report.cluster_summary import _how_many
 
 TINY = {"n_latent": 4, "n_hidden": 16, "max_epochs": 80, "learning_rate": 1e-2, "seeds": 2}
@@ -182,6 +185,30 @@ def test_the_command_writes_what_the_call_finds(counts, tmp_path):
         assert conclusion["short"] in page
     assert CliRunner().invoke(app, words).exit_code == 2  # it is there already
     assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "told", "spared"),
+    [
+        ("consensus", "seeds", "gamma"),
+        ("idec", "gamma", "seeds"),
+        ("kmeans", "n_latent", "seeds"),
+    ],
+)
+def test_a_repetition_names_what_the_method_uses(counts, method, told, spared):
+    summary = cg.cluster(counts, method, n_clusters=3, **TINY).summary
+    summary["dataset"]["name"] = "cells.h5ad"
+    words = (summary_command(summary) or "").replace("-", "_").split()
+    call = python_call(summary)
+    assert f"__{told}" in words and f"{told}=" in call
+    assert f"__{spared}" not in words and f"{spared}=" not in call
+
+
+def test_clusters_are_called_the_same_in_legends_and_tables(counts):
+    found = cg.cluster(counts, "kmeans", n_clusters=12, **TINY)
+    legend = legends_of(found)["clusters"]
+    assert list(legend.names) == [str(j) for j in range(12)] == list(legend.styles)
+    assert len({(style.color, style.marker) for style in legend.styles.values()}) == 12
 
 
 def test_counts_without_structure_are_one_cluster_and_an_old_folder_is_replaced(tmp_path):

@@ -224,6 +224,14 @@ def test_what_looks_odd_is_warned_about(counts, scale, told, words):
         assert word in sentences[0]
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_a_matrix_of_zeros_alone_is_odd_and_one_count_is_enough(form):
+    X = np.zeros((4, 3), np.float32)
+    assert "Every value of the matrix is 0" in Preprocessor.fit(form(X)).warnings[0]
+    X[1, 2] = 1
+    assert Preprocessor.fit(form(X)).warnings == ()
+
+
 def test_log_values_up_to_the_limit_are_not_odd():
     X = np.array([[0.5, 30.0], [1, 2], [0, 3]])
     assert Preprocessor.fit(X).warnings == ()

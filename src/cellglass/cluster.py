@@ -234,6 +234,12 @@ class Clustering:
     def report(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the page, the figures and the data.
 
+        ``report.html``, ``results.json``, ``figures/``; ``clusters.csv``, the table of
+        :meth:`to_frame`; ``markers.csv``, where genes have names; and ``embedding.h5ad``,
+        without the matrix: in ``obs`` the clusters and labels, in ``obsm`` the latent vectors
+        of every network (``X_ae_seed0``, …), the map (``X_tsne``) and the probabilities of all
+        clusters (``membership``).
+
         Parameters
         ----------
         folder

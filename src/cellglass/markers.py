@@ -85,9 +85,8 @@ def find_markers(
 
 def _fractions(X: np.ndarray | sparse.csr_matrix, clusters: np.ndarray) -> np.ndarray:
     """Share of each cluster's cells in which a gene is not zero, (n_clusters, n_genes)."""
-    sizes = np.bincount(clusters)
-    rows = np.arange(len(clusters))
-    mean = sparse.csr_matrix((1 / sizes[clusters], (clusters, rows)))
-    shares = mean @ (X != 0)
-    dense: np.ndarray = shares.toarray() if sparse.issparse(shares) else np.asarray(shares)
-    return dense
+    own = sparse.csr_matrix((np.ones(len(clusters)), (clusters, np.arange(len(clusters)))))
+    found = own @ (X != 0)
+    numbers = found.toarray() if sparse.issparse(found) else np.asarray(found)
+    shares: np.ndarray = numbers / np.bincount(clusters)[:, None]
+    return shares

@@ -20,6 +20,7 @@ from cellglass.report.figures import (
     Page,
     scatter,
 )
+from cellglass.resolution import STABLE
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
@@ -32,9 +33,12 @@ UNSURE = "#d55e00"
 
 def legends_of(clustering: Clustering) -> dict[str, Legend]:
     """Tell how the clusters, and where there are any the labels, are drawn."""
-    width = len(str(clustering.found.n_clusters - 1))
-    names = tuple(f"{j:0{width}}" for j in range(clustering.found.n_clusters))
-    legends = {"clusters": Legend("cluster", names, class_styles(names))}
+    n_clusters = clustering.found.n_clusters
+    width = len(str(n_clusters - 1))
+    in_order = class_styles([f"{j:0{width}}" for j in range(n_clusters)])  # as text is sorted
+    names = tuple(str(j) for j in range(n_clusters))
+    styles = dict(zip(names, in_order.values(), strict=True))
+    legends = {"clusters": Legend("cluster", names, styles)}
     if clustering.labels is not None:
         known = tuple(map(str, clustering.labels.categories))
         legends["labels"] = Legend("label", known, class_styles(known))
@@ -145,7 +149,9 @@ def _draw_scan(scan: Scan, ringed: str) -> Drawing:
             "stability",
             "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
             "over the cells in both, by resolution; the numbers count the clusters without "
-            f"subsampling, and the ring marks the {ringed}. Without one, none are stable.",
+            f"subsampling, and the ring marks the {ringed}. Clusters are stable from "
+            f"{STABLE:g} on, and where nearly all of them are found again one by one; "
+            "without a ring, none are.",
         )
 
 

@@ -24,6 +24,7 @@ OPTIONS = (
     "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
     "weight_decay", "variational", "kl_warmup_epochs", "input", "random_state",
 )  # fmt: skip
+OF_ONE_METHOD = {"seeds": "consensus", "gamma": "idec"}
 
 
 def render_clustering(
@@ -54,6 +55,14 @@ def render_clustering(
     )  # fmt: skip
 
 
+def told_options(settings: dict[str, Any]) -> list[str]:
+    """List the options that a clustering by this method uses."""
+    return [
+        name for name in OPTIONS
+        if OF_ONE_METHOD.get(name, settings["method"]) == settings["method"]
+    ]  # fmt: skip
+
+
 def command(summary: dict[str, Any]) -> str | None:
     """Write the command line that repeats a clustering, every setting spelt out.
 
@@ -66,8 +75,8 @@ def command(summary: dict[str, Any]) -> str | None:
     if dataset["labels_name"]:
         words += ["--labels", dataset["labels_name"]]
     words += ["--loss", *settings["loss"]]
-    told = [name for name in OPTIONS if name not in ("n_top_genes", "variational")]
-    words += option_words(settings, told)
+    apart = ("n_top_genes", "variational")
+    words += option_words(settings, [n for n in told_options(settings) if n not in apart])
     words += ["--n-top-genes", str(settings["n_top_genes"] or 0)]
     words += [] if settings["variational"] else ["--no-variational"]
     return shlex.join([*words, "-o", "clusters/"])
@@ -81,7 +90,7 @@ def python_call(summary: dict[str, Any]) -> str:
     given = [f"    labels={labels!r},"] if labels and not dataset["name"] else []
     options = [
         f"    {name}={as_code(name, settings[name])},"
-        for name in OPTIONS
+        for name in told_options(settings)
         if settings[name] is not None or name == "n_top_genes"
     ]
     return "\n".join(
