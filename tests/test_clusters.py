@@ -8,11 +8,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
+from cellglass import cluster_space as module_of_consensus
 from cellglass import separation
 from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
 from cellglass.consensus import agreement_of_members, consensus, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, membership
+from cellglass.neighbors import mean_of_nearest
 from cellglass.partition import kmeans
 from cellglass.resolution import scan_resolutions
 from cellglass.separation import choose_number
@@ -158,6 +160,46 @@ def test_a_consensus_is_never_worse_than_its_median_member(seed, noise):
     assert adjusted_rand_score(truth, found.clusters) >= np.median(members)
 
 
+def noisy_views(n_cells: int, *, seed: int) -> list[np.ndarray]:
+    """Three networks' views of groups that overlap."""
+    _, X = groups(n_cells, apart(4, 6, 3.0), seed=seed)
+    rng = np.random.default_rng(seed)
+    return [X + 0.8 * rng.normal(size=X.shape) for _ in range(3)]
+
+
+@pytest.mark.parametrize(("n_cells", "heard"), [(150, 0), (399, 1), (1000, 5), (3200, 15)])
+def test_cells_of_a_consensus_go_where_they_and_their_neighbours_are_likeliest(n_cells, heard):
+    spaces = noisy_views(n_cells, seed=4)
+    found = consensus_of_spaces(spaces, n_clusters=4)
+    P = found.membership
+    around = np.zeros_like(P)
+    for X in spaces:
+        for cell in range(n_cells):
+            near = np.argsort(((X - X[cell]) ** 2).sum(axis=1))[:heard]
+            around[cell] += P[near].mean(axis=0) / 3 if heard else P[cell] / 3
+    np.testing.assert_array_equal((P + around).argmax(axis=1), found.clusters)
+    moved = P.argmax(axis=1) != found.clusters
+    assert moved.any() == (heard > 1)
+    np.testing.assert_array_equal(found.confidence, P[np.arange(n_cells), found.clusters])
+
+
+def test_neighbours_among_some_cells_are_the_nearest_of_these():
+    X = np.array([[0.0], [1.0], [2.5], [9.0], [10.0]])
+    values = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    found = mean_of_nearest(X, values, 2, np.array([0, 2, 3]))
+    np.testing.assert_array_equal(found[:, 0], [1, 1, 1, 2.5, 2.5])
+
+
+def test_of_many_cells_some_are_heard_by_all(monkeypatch):
+    spaces = noisy_views(2000, seed=5)
+    all_heard = consensus_of_spaces(spaces, n_clusters=4)
+    monkeypatch.setattr(module_of_consensus, "HEARD", 500)
+    some = consensus_of_spaces(spaces, n_clusters=4)
+    assert 0.9 < adjusted_rand_score(all_heard.clusters, some.clusters) < 1
+    again = consensus_of_spaces(spaces, n_clusters=4)
+    np.testing.assert_array_equal(some.clusters, again.clusters)
+
+
 def test_a_weight_counts_as_so_many_members():
     rng = np.random.default_rng(3)
     members = [rng.dirichlet(np.ones(3), size=50) for _ in range(3)]
@@ -183,7 +225,9 @@ def test_a_space_beside_has_its_say_but_is_no_member():
         np.testing.assert_array_equal(own, other)
 
 
-@pytest.mark.parametrize(("n_cells", "votes"), [(20, 5), (500, 5), (1000, 2.5), (10_000, 0.25)])
+@pytest.mark.parametrize(
+    ("n_cells", "votes"), [(20, 5), (500, 5), (2000, 0.625), (4500, 5 / 27)]
+)
 def test_the_vote_of_pca_fades_with_the_cells(n_cells, votes):
     assert votes_of_pca(n_cells, 5) == pytest.approx(votes)
 

@@ -24,7 +24,12 @@ from cellglass.checks import (
     check_range,
     check_resolution,
 )
-from cellglass.cluster_space import Clusters, cluster_space, consensus_of_spaces
+from cellglass.cluster_space import (
+    Clusters,
+    cluster_space,
+    consensus_of_spaces,
+    neighbors_heard,
+)
 from cellglass.consensus import votes_of_pca
 from cellglass.encode import encode
 from cellglass.evaluate import silhouette_sample
@@ -188,6 +193,13 @@ class Clustering:
         return votes_of_pca(len(self.clusters), self.settings.seeds)
 
     @property
+    def n_heard(self) -> int | None:
+        """How many nearest neighbours every cell hears; None but for a consensus."""
+        if self.settings.method != "consensus":
+            return None
+        return neighbors_heard(len(self.clusters), self.settings.n_neighbors)
+
+    @property
     def n_clusters(self) -> int:
         """Number of clusters."""
         return self.found.n_clusters
@@ -327,7 +339,8 @@ def cluster(
         Of Leiden, in place of the finest that is stable. Where it is given, other methods
         find as many clusters as Leiden does; ``consensus`` takes none.
     n_neighbors
-        Nearest neighbours of every cell in Leiden's graph.
+        Nearest neighbours of every cell in Leiden's graph, and the most that it hears in a
+        consensus.
     labels
         Column of ``obs`` with known classes, for scores only. Default: the column ``label``
         if there is one.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cellglass.consensus import consensus, voters
+from cellglass.matrices import sample_rows
 from cellglass.mixture import gaussian_mixture, membership, n_parameters
-from cellglass.neighbors import nearest_neighbors
+from cellglass.neighbors import mean_of_nearest, nearest_neighbors
 from cellglass.partition import by_size, first_cells, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
 from cellglass.separation import Separation, choose_number
@@ -18,6 +19,10 @@ from cellglass.separation import Separation, choose_number
 CELLS_A_PARAMETER = 5
 """With fewer cells for each of its parameters a mixture has no say in a consensus: the most
 likely one then tells outliers from all other cells."""
+CELLS_A_NEIGHBOR = 200
+"""A cell of a consensus hears one neighbour for so many cells there are."""
+HEARD = 20_000
+"""Of more cells, neighbours are looked for among so many drawn at random."""
 SURE = 0.8
 """Cells less sure of their cluster than that are reported as being between clusters."""
 
@@ -161,9 +166,12 @@ def consensus_of_spaces(
     (:func:`cellglass.mixture.gaussian_mixture`), which does not, and sometimes ends badly;
     it is left out where there are fewer than five cells for each of its parameters.
     The probabilities are averaged, first of both methods, then of all spaces
-    (:func:`cellglass.consensus.consensus`), and a cell belongs where their mean is highest.
+    (:func:`cellglass.consensus.consensus`).
     So a cell that networks place differently is unsure, and so is one that lies between two
-    clusters in all of them.
+    clusters in all of them. Last, a cell goes where these probabilities and the mean of those
+    of its nearest neighbours in the same spaces are highest, added up: where networks differ,
+    cells near each other are not torn apart. It hears one neighbour for every 200 cells, at
+    most `n_neighbors`. Its confidence is its own probability.
 
     Parameters
     ----------
@@ -188,7 +196,34 @@ def consensus_of_spaces(
     votes = [_by_both(space, number.k, random_state) for space in voting]
     own = tuple(by_size(vote.argmax(axis=1)) for vote in votes[: len(spaces)])
     found = consensus(votes, weights=weights, n_clusters=number.k)
-    return _numbered(found.argmax(axis=1), found, number, own)
+    around = _around(found, voting, weights, n_neighbors=n_neighbors, random_state=random_state)
+    return _numbered((found + around).argmax(axis=1), found, number, own)
+
+
+def neighbors_heard(n_cells: int, n_neighbors: int) -> int:
+    """Give how many nearest neighbours a cell of a consensus hears, itself the first.
+
+    One for every 200 cells, and at most `n_neighbors`.
+    """
+    return min(n_neighbors, n_cells // CELLS_A_NEIGHBOR)
+
+
+def _around(
+    found: np.ndarray,
+    spaces: Sequence[np.ndarray],
+    weights: Sequence[float],
+    *,
+    n_neighbors: int,
+    random_state: int,
+) -> np.ndarray:
+    """Average the probabilities of every cell's nearest neighbours, (n_cells, n_clusters)."""
+    n_heard = neighbors_heard(len(found), n_neighbors)
+    if n_heard == 0:
+        return found
+    heard = sample_rows(len(found), HEARD, random_state)
+    around = [mean_of_nearest(X, found, n_heard, heard) for X in spaces]
+    mean: np.ndarray = np.average(around, axis=0, weights=weights)
+    return mean
 
 
 @dataclass(frozen=True)

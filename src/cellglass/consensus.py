@@ -80,9 +80,10 @@ def votes_of_pca(n_cells: int, seeds: int) -> float:
     """Give how many networks the vote of principal components counts for.
 
     The fewer cells there are, the less do networks find that principal components do not:
-    as many as there are networks, up to 500 cells, and less in proportion beyond.
+    as many as there are networks, up to 500 cells, and less beyond, (500 / n_cells)^1.5 of
+    that.
     """
-    return seeds * min(1.0, FEW / n_cells)
+    return seeds * min(1.0, FEW / n_cells) ** 1.5
 
 
 def agreement_of_members(members: Sequence[np.ndarray]) -> float | None:

@@ -73,6 +73,34 @@ def nearest_neighbors(
     return find_neighbors(X, n_neighbors).indices
 
 
+def mean_of_nearest(
+    X: np.ndarray, values: np.ndarray, n_neighbors: int, among: np.ndarray
+) -> np.ndarray:
+    """Average what the cells nearest to every cell have.
+
+    Parameters
+    ----------
+    X
+        Cells in any space, shape (n_cells, n_dimensions).
+    values
+        Of every cell, shape (n_cells, n_values).
+    n_neighbors
+        Of how many cells; one of `among` is the first of its own.
+    among
+        Row numbers of the cells among which neighbours are looked for.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_cells, n_values).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    finder = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(X[among])
+    mean: np.ndarray = finder.kneighbors_graph(X) @ values[among] / n_neighbors
+    return mean
+
+
 def neighbors_preserved(before: np.ndarray, after: np.ndarray) -> float:
     """Mean share of a cell's neighbours in one space that it keeps in another.
 

@@ -385,8 +385,8 @@ def cluster(
         nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Where it is
         given, other methods find as many clusters as Leiden does; a consensus takes none.
     n_neighbors
-        Nearest neighbours of every cell in the graph; fewer if there are not that many
-        other cells.
+        Nearest neighbours of every cell in the graph, fewer if there are not that many
+        other cells; and the most that a cell hears in a consensus.
     seeds
         Networks of a consensus where one representation is named, its own among them.
     gamma, max_epochs

@@ -71,7 +71,11 @@ def cluster(
         ),
     ] = None,
     n_neighbors: Annotated[
-        int, typer.Option(help="Nearest neighbours of every cell in Leiden's graph.")
+        int,
+        typer.Option(
+            help="Nearest neighbours of every cell in Leiden's graph, and the most that it "
+            "hears in a consensus."
+        ),
     ] = 15,
     n_latent: Annotated[
         int | None,

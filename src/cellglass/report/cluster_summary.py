@@ -46,7 +46,8 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         With the keys ``schema``, ``dataset``, ``settings``, ``clusters`` (one for each),
         ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
         ``scan`` (Leiden's resolutions, or None), ``separation`` (silhouettes by number of
-        clusters, or None), ``members_ari``, ``pca_votes`` (or None),
+        clusters, or None), ``members_ari``, ``pca_votes`` and
+        ``n_heard`` (neighbours that every cell hears; both of a consensus, else None),
         ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
         (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
@@ -82,6 +83,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         "separation": None if found.separation is None else _separation(found.separation),
         "members_ari": agreement_of_members(found.members),
         "pca_votes": clustering.pca_votes,
+        "n_heard": clustering.n_heard,
         "silhouette": clustering.silhouette,
         "mapped_seed": clustering.mapped,
         "agreement": clustering.agreement() or None,
