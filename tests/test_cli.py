@@ -54,6 +54,18 @@ def test_compare_writes_the_folder_and_closes_with_a_table_and_the_path(data, tm
     assert "Training" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["compare", "select", "cluster"])
+def test_values_that_look_odd_are_warned_about_where_the_command_was_given(
+    data, tmp_path, command
+):
+    np.save(tmp_path / "odd.npy", np.load(data / "counts.npy") * 90.5)
+    words = [*FAST, "--method", "kmeans"] if command == "cluster" else FAST
+    done = call(command, tmp_path / "odd.npy", *words, "--quiet", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "Warning: The matrix was taken as log-normalised, but" in done.stderr
+    assert done.stdout == ""
+
+
 def test_lists_take_several_values_and_the_matrix_may_come_last(data, tmp_path):
     out = tmp_path / "report"
     done = call(
