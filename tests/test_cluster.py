@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import cellglass as cg
 from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
+from cellglass.cluster_space import consensus_of_spaces
 from cellglass.denoising import score_denoising
 from cellglass.markers import find_markers
 from cellglass.report.cluster_figures import legends_of
@@ -192,12 +193,15 @@ def test_the_command_writes_what_the_call_finds(counts, tmp_path):
     [
         ("consensus", "seeds", "gamma"),
         ("idec", "gamma", "seeds"),
-        ("kmeans", "n_latent", "seeds"),
+        ("kmeans", "variational", "seeds"),
     ],
 )
 def test_a_repetition_names_what_the_method_uses(counts, method, told, spared):
-    summary = cg.cluster(counts, method, n_clusters=3, **TINY).summary
+    given = {**TINY, "seeds": 2 if method == "consensus" else 5}
+    summary = cg.cluster(counts, method, n_clusters=3, **given).summary
     summary["dataset"]["name"] = "cells.h5ad"
+    given_anyway = cg.cluster(counts, "kmeans", n_clusters=3, **TINY).summary
+    assert "seeds=2" in python_call(given_anyway)
     words = (summary_command(summary) or "").replace("-", "_").split()
     call = python_call(summary)
     assert f"__{told}" in words and f"{told}=" in call
@@ -259,10 +263,47 @@ def test_the_tool_for_anndata_finds_what_the_one_call_finds(counts):
     np.testing.assert_allclose(
         adata.obs["ae_consensus_confidence"], found.confidence, rtol=1e-9
     )
-    networks = cg.tl.cluster(
-        adata, use_rep=["X_ae", "X_ae"], n_clusters=3, random_state=3, copy=True
+
+
+def test_representations_that_are_named_vote_alone(counts):
+    adata = counts.copy()
+    rng = np.random.default_rng(0)
+    adata.obsm["X_a"], adata.obsm["X_b"] = rng.normal(size=(2, 150, 3))
+    cg.tl.cluster(adata, use_rep=["X_a", "X_b"], n_clusters=3)
+    alone = consensus_of_spaces([adata.obsm["X_a"], adata.obsm["X_b"]], n_clusters=3)
+    np.testing.assert_array_equal(adata.obs["a_consensus_confidence"], alone.confidence)
+
+
+def test_one_network_and_principal_components_are_a_consensus_too(counts):
+    """Nothing is trained, so a schedule that was not kept does not matter."""
+    adata = counts.copy()
+    adata.layers["counts"], adata.X = adata.X, np.log1p(adata.X)
+    settings = {"n_latent": 4, "n_hidden": 16, "max_epochs": 3, "layer": "counts"}
+    cg.tl.autoencoder(adata, loss="nb", schedule=lambda step: 1e-2, **settings)
+    before = adata.uns["ae"]["model"].copy()
+    cg.tl.cluster(adata, n_clusters=3, seeds=1)
+    assert adata.uns["ae_consensus"]["params"]["seeds"] == 1
+    np.testing.assert_array_equal(adata.uns["ae"]["model"], before)
+    with pytest.raises(cg.InputError, match=r"schedule of your own.*method='leiden'"):
+        cg.tl.cluster(adata, n_clusters=3, seeds=2)
+    adata.layers["counts"][0, 0] += 1
+    with pytest.raises(cg.InputError, match="a method that needs no network"):
+        cg.tl.cluster(adata, n_clusters=3, seeds=1)
+
+
+def test_the_page_says_how_many_neighbours_are_heard(tmp_path):
+    cells = cg.simulate(600, 40, 3, random_state=0)
+    found = cg.cluster(cells, n_clusters=3, **{**TINY, "max_epochs": 3})
+    assert found.summary["n_heard"] == 3
+    page = found.report(tmp_path / "out").read_text()
+    assert "its nearest cells (at most 3) are highest together" in page
+    adata = cells.copy()
+    cg.tl.autoencoder(adata, 4, n_hidden=16, max_epochs=3, learning_rate=1e-2)
+    cg.tl.cluster(adata, n_clusters=3, seeds=2)
+    same = cg.cluster(
+        cells, n_clusters=3, n_top_genes=None, loss="mse", **{**TINY, "max_epochs": 3}
     )
-    assert (networks.obs["ae_consensus_confidence"] != found.confidence).any()
+    np.testing.assert_array_equal(adata.obs["ae_consensus"].cat.codes, same.clusters)
 
 
 def test_markers_of_one_cluster_are_none():

@@ -8,13 +8,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from cellglass import cluster_space as module_of_consensus
+from cellglass import cluster_space as spaces_module
 from cellglass import separation
 from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
 from cellglass.consensus import agreement_of_members, consensus, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, membership
-from cellglass.neighbors import mean_of_nearest
+from cellglass.neighbors import nearest_neighbors
 from cellglass.partition import kmeans
 from cellglass.resolution import scan_resolutions
 from cellglass.separation import choose_number
@@ -167,33 +167,61 @@ def noisy_views(n_cells: int, *, seed: int) -> list[np.ndarray]:
     return [X + 0.8 * rng.normal(size=X.shape) for _ in range(3)]
 
 
-@pytest.mark.parametrize(("n_cells", "heard"), [(150, 0), (399, 1), (1000, 5), (3200, 15)])
-def test_cells_of_a_consensus_go_where_they_and_their_neighbours_are_likeliest(n_cells, heard):
-    spaces = noisy_views(n_cells, seed=4)
-    found = consensus_of_spaces(spaces, n_clusters=4)
+@pytest.mark.parametrize(("n_cells", "most"), [(150, 0), (399, 1), (1000, 5), (3200, 15)])
+def test_cells_of_a_consensus_go_where_they_and_their_neighbours_are_likeliest(n_cells, most):
+    *spaces, beside = noisy_views(n_cells, seed=4)
+    found = consensus_of_spaces(spaces, beside=beside, beside_votes=3, n_clusters=4)
     P = found.membership
-    around = np.zeros_like(P)
-    for X in spaces:
-        for cell in range(n_cells):
-            near = np.argsort(((X - X[cell]) ** 2).sum(axis=1))[:heard]
-            around[cell] += P[near].mean(axis=0) / 3 if heard else P[cell] / 3
-    np.testing.assert_array_equal((P + around).argmax(axis=1), found.clusters)
-    moved = P.argmax(axis=1) != found.clusters
-    assert moved.any() == (heard > 1)
+    own = P.argmax(axis=1)
+    heard = np.minimum(most, np.bincount(own)[own] // 4)
+    expected = []
+    for cell in range(n_cells):
+        score = P[cell].copy()
+        for X, weight in zip([*spaces, beside], [0.2, 0.2, 0.6], strict=True):
+            near = np.argsort(((X - X[cell]) ** 2).sum(axis=1))[1 : 1 + heard[cell]]
+            score += weight * P[near].sum(axis=0) / (1 + heard[cell])
+        expected.append(score.argmax())
+    np.testing.assert_array_equal(expected, found.clusters)
+    assert (own != found.clusters).any() == (most > 0)
     np.testing.assert_array_equal(found.confidence, P[np.arange(n_cells), found.clusters])
+    moved = own != found.clusters
+    np.testing.assert_array_equal(found.second[moved], own[moved])
 
 
-def test_neighbours_among_some_cells_are_the_nearest_of_these():
-    X = np.array([[0.0], [1.0], [2.5], [9.0], [10.0]])
-    values = np.array([[0.0], [1.0], [2.0], [3.0], [4.0]])
-    found = mean_of_nearest(X, values, 2, np.array([0, 2, 3]))
-    np.testing.assert_array_equal(found[:, 0], [1, 1, 1, 2.5, 2.5])
+@pytest.mark.parametrize("n_rare", [1, 3, 8])
+@pytest.mark.parametrize("most", [20_000, 500])
+def test_a_few_cells_far_off_are_not_swallowed_by_their_neighbours(n_rare, most, monkeypatch):
+    """Three of five networks see them; of the others, and of any sample, nobody does."""
+    monkeypatch.setattr(spaces_module, "HEARD", most)
+    _, X = groups(3000, apart(2, 4, 12.0), seed=0)
+    rng = np.random.default_rng(1)
+    rare = np.r_[np.ones(n_rare, bool), np.zeros(len(X), bool)]
+    off = rare[:, None] * 60.0 * (np.arange(4) == 3)
+    X = np.vstack([X[:n_rare], X])
+    spaces = [X + off * (i < 3) + 0.3 * rng.normal(size=X.shape) for i in range(5)]
+    found = consensus_of_spaces(spaces, n_clusters=3)
+    assert found.n_clusters == 3
+    np.testing.assert_array_equal(found.clusters == 2, rare)
+    assert found.between[rare].all() and (found.confidence[rare] > 0.55).all()
+
+
+def test_neighbours_among_some_cells_are_the_nearest_others_of_these():
+    X = np.array([[0.0], [1.0], [2.5], [9.0], [11.0]])
+    near = nearest_neighbors(X, 1, np.array([0, 2, 3]))
+    np.testing.assert_array_equal(near, [[2], [0], [0], [2], [3]])
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    some = np.sort(np.random.default_rng(1).choice(300, 40, replace=False))
+    expected = [
+        [i for i in some[np.argsort(((X[some] - x) ** 2).sum(axis=1))] if i != cell][:7]
+        for cell, x in enumerate(X)
+    ]
+    np.testing.assert_array_equal(nearest_neighbors(X, 7, some), expected)
 
 
 def test_of_many_cells_some_are_heard_by_all(monkeypatch):
     spaces = noisy_views(2000, seed=5)
     all_heard = consensus_of_spaces(spaces, n_clusters=4)
-    monkeypatch.setattr(module_of_consensus, "HEARD", 500)
+    monkeypatch.setattr(spaces_module, "HEARD", 500)
     some = consensus_of_spaces(spaces, n_clusters=4)
     assert 0.9 < adjusted_rand_score(all_heard.clusters, some.clusters) < 1
     again = consensus_of_spaces(spaces, n_clusters=4)

@@ -25,6 +25,7 @@ from cellglass.checks import (
     check_resolution,
 )
 from cellglass.cluster_space import (
+    METHODS,
     Clusters,
     cluster_space,
     consensus_of_spaces,
@@ -58,7 +59,6 @@ CELLS_A_DIMENSION = 20
 """So many cells there are for a dimension at least, where none are named."""
 STEPS = 2000
 """Steps of a training where no number of epochs is named."""
-METHODS = ("consensus", "leiden", "kmeans", "gaussian_mixture", "idec")
 
 
 def enough_epochs(n_cells: int, batch_size: int) -> int:
@@ -194,7 +194,7 @@ class Clustering:
 
     @property
     def n_heard(self) -> int | None:
-        """How many nearest neighbours every cell hears; None but for a consensus."""
+        """How many nearest cells one hears at most; None but for a consensus."""
         if self.settings.method != "consensus":
             return None
         return neighbors_heard(len(self.clusters), self.settings.n_neighbors)

@@ -213,7 +213,7 @@ def train_seeds(
         network = first_network(rows, train_cells, one)
         return Start(network, keys_of(one)[1], one.run, checkpoint)
 
-    for group in [settings] if side_by_side else [[one] for one in settings]:
+    for group in [settings] if side_by_side and settings else [[one] for one in settings]:
         yield from train_side_by_side(
             [start(one) for one in group], rows, train_cells, validation_cells,
             LOSSES[group[0].loss], group[0], callbacks=callbacks,

@@ -137,7 +137,9 @@ def trained_on(adata: AnnData, key: str) -> TrainedOn:
     if model.settings.get("data") != data:
         raise InputError(
             f"The model in adata.uns[{key!r}] was trained on other values than {slot.name} "
-            "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder."
+            "holds now, or on other cells or genes. Train it again with cg.tl.autoencoder, on "
+            "a layer that stays as it is, or take a method that needs no network, such as "
+            "method='leiden'."
         )
     values = dense_if_small(model.preprocessor.transform(slot.X))
     rows = on_device(values, model.preprocessor.size_factors(slot.X))
@@ -165,17 +167,18 @@ def fellow_spaces(
     if key not in keys_of_models(adata):
         raise InputError(
             f"A consensus of one representation needs a model in adata.uns[{key!r}], of which "
-            "others with other seeds are trained, and there is none. Train one with "
-            "cg.tl.autoencoder, name several representations, use_rep=[…], or another method, "
-            "method='leiden'."
+            "others with other seeds are trained, and there is none. Name another method, such "
+            "as method='leiden', several representations, use_rep=[…], or that of a model that "
+            "cg.tl.autoencoder left, such as use_rep='X_ae'."
         )
     on = trained_on(adata, key)
     model = on.model
-    if model.settings.get("schedule") == "custom":
+    if seeds > 1 and model.settings.get("schedule") == "custom":
         raise InputError(
             f"The model in adata.uns[{key!r}] was trained with a schedule of your own, which "
             "is not kept, so no others can be trained like it. Train them with "
-            "cg.tl.autoencoder, and name their representations, use_rep=[…]."
+            "cg.tl.autoencoder, and name their representations, use_rep=[…], or another "
+            "method, such as method='leiden'."
         )
     known = {field.name for field in fields(ModelSettings)}
     given = {name: value for name, value in model.settings.items() if name in known}

@@ -88,5 +88,5 @@ def _fractions(X: np.ndarray | sparse.csr_matrix, clusters: np.ndarray) -> np.nd
     own = sparse.csr_matrix((np.ones(len(clusters)), (clusters, np.arange(len(clusters)))))
     found = own @ (X != 0)
     numbers = found.toarray() if sparse.issparse(found) else np.asarray(found)
-    shares: np.ndarray = numbers / np.bincount(clusters)[:, None]
+    shares: np.ndarray = numbers / np.maximum(np.bincount(clusters), 1)[:, None]
     return shares

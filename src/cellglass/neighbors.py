@@ -35,7 +35,9 @@ class Neighbors(NamedTuple):
         return Neighbors(self.indices[:, :n_neighbors], self.distances[:, :n_neighbors])
 
 
-def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neighbors:
+def find_neighbors(
+    X: np.ndarray | sparse.csr_matrix, n_neighbors: int, among: np.ndarray | None = None
+) -> Neighbors:
     """Find the nearest other cells by Euclidean distance.
 
     Parameters
@@ -44,6 +46,8 @@ def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neigh
         Cells in any space, shape (n_cells, n_dimensions).
     n_neighbors
         How many; fewer if there are not that many other cells.
+    among
+        Row numbers of the cells that may be neighbours. Default: all.
 
     Returns
     -------
@@ -52,53 +56,31 @@ def find_neighbors(X: np.ndarray | sparse.csr_matrix, n_neighbors: int) -> Neigh
     from sklearn.neighbors import NearestNeighbors
 
     n_cells = X.shape[0]
-    n_neighbors = min(n_neighbors, n_cells - 1)
-    finder = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(X)
+    among = np.arange(n_cells) if among is None else among
+    n_neighbors = min(n_neighbors, len(among) - 1)
+    there = X if len(among) == n_cells else X[among]
+    finder = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(there)
     indices = np.empty((n_cells, n_neighbors), np.int32)
     distances = np.empty((n_cells, n_neighbors), X.dtype)
     for start in range(0, n_cells, ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
-        far, near = finder.kneighbors(X[part])
+        far, place = finder.kneighbors(X[part])
+        near = among[place]
         others = near != np.arange(start, start + len(near))[:, None]
-        others[others.all(axis=1), -1] = False  # among more duplicates than were looked for
+        # Not found: it is not among them, or they are more duplicates than were looked for.
+        others[others.all(axis=1), -1] = False
         indices[part] = near[others].reshape(-1, n_neighbors)
         distances[part] = far[others].reshape(-1, n_neighbors)
     return Neighbors(indices, distances)
 
 
 def nearest_neighbors(
-    X: np.ndarray | sparse.csr_matrix, n_neighbors: int = N_NEIGHBORS
+    X: np.ndarray | sparse.csr_matrix,
+    n_neighbors: int = N_NEIGHBORS,
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """Give what :func:`find_neighbors` finds without the distances."""
-    return find_neighbors(X, n_neighbors).indices
-
-
-def mean_of_nearest(
-    X: np.ndarray, values: np.ndarray, n_neighbors: int, among: np.ndarray
-) -> np.ndarray:
-    """Average what the cells nearest to every cell have.
-
-    Parameters
-    ----------
-    X
-        Cells in any space, shape (n_cells, n_dimensions).
-    values
-        Of every cell, shape (n_cells, n_values).
-    n_neighbors
-        Of how many cells; one of `among` is the first of its own.
-    among
-        Row numbers of the cells among which neighbours are looked for.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_cells, n_values).
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    finder = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(X[among])
-    mean: np.ndarray = finder.kneighbors_graph(X) @ values[among] / n_neighbors
-    return mean
+    return find_neighbors(X, n_neighbors, among).indices
 
 
 def neighbors_preserved(before: np.ndarray, after: np.ndarray) -> float:

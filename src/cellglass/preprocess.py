@@ -329,12 +329,13 @@ class Preprocessor:
 
 
 def _oddities(kind: str, detected: bool, whole: bool, scan: _Scan) -> Iterator[str]:
-    """Yield a sentence for each thing that speaks against what the values are taken as."""
+    """Yield a sentence for each thing that is odd in values taken as this."""
     if not scan.n_nonzero:
         yield (
             "Every value of the matrix is 0, so there is nothing to tell cells apart by. Look "
-            "at the step that wrote it, or whether the values are in another layer."
+            "at the step that wrote it, or see whether the values are in another layer."
         )
+        return
     if kind == "counts" and not whole:
         yield (
             f'input="counts" was given, but {_finding(scan)}. Raw counts are whole numbers '

@@ -356,6 +356,8 @@ def cluster(
 ) -> AnnData | None:
     """Find clusters of cells in a representation, and say how sure each cell's place is.
 
+    By default it trains networks at each call, as many less one as `seeds` says, which takes
+    as long as the first one took so many times; the other methods but ``idec`` train nothing.
     :func:`cellglass.cluster` does all of it at once, from the matrix to a page.
 
     Parameters
@@ -366,8 +368,9 @@ def cluster(
         ``consensus``: what several representations agree on
         (:func:`cellglass.cluster_space.consensus_of_spaces`): those of networks like the one
         that :func:`autoencoder` left under the representation's key, which are trained with
-        other seeds, and as many principal components as it has latent dimensions
-        (:func:`cellglass.consensus.votes_of_pca`); or those that are named. ``leiden``:
+        other seeds (without its callbacks) on the matrix that it saw, and as many principal
+        components as it has latent dimensions (:func:`cellglass.consensus.votes_of_pca`); or
+        those that are named. ``leiden``:
         communities (Traag et al. 2019) of the graph of shared nearest neighbours.
         ``kmeans``: the best of ten starts. ``gaussian_mixture``: distributions of one common
         covariance (:func:`cellglass.mixture.gaussian_mixture`). ``idec``: the network under
@@ -425,8 +428,11 @@ def cluster(
     Raises
     ------
     InputError
-        If the representation is not there, or a setting cannot be used; if ``obs`` or ``uns``
+        If the representation is not there, or a setting cannot be used; if networks are to
+        be trained, and there is no model or its matrix has changed; if ``obs`` or ``uns``
         has something of that name that this function did not make.
+    TrainingError
+        If networks are trained, and their loss is no longer finite.
 
     Examples
     --------
@@ -439,8 +445,7 @@ def cluster(
     """
     import pandas as pd
 
-    from cellglass.cluster import METHODS
-    from cellglass.cluster_space import cluster_space, consensus_of_spaces
+    from cellglass.cluster_space import METHODS, cluster_space, consensus_of_spaces
     from cellglass.consensus import votes_of_pca
 
     check_choice("method", method, METHODS)
@@ -473,13 +478,11 @@ def cluster(
     about: dict[str, Any] = {}
     obsm: dict[str, np.ndarray] = {}
     if method == "consensus":
-        beside = None
         if len(spaces) == 1:
-            fellows, beside = fellow_spaces(adata, key, seeds, random_state=random_state)
+            fellows, pca = fellow_spaces(adata, key, seeds, random_state=random_state)
             spaces += fellows
-        found = consensus_of_spaces(
-            spaces, beside=beside, beside_votes=votes_of_pca(adata.n_obs, seeds), **how
-        )
+            how |= {"beside": pca, "beside_votes": votes_of_pca(adata.n_obs, seeds)}
+        found = consensus_of_spaces(spaces, **how)
     else:
         base = "kmeans" if method == "idec" else method
         found = cluster_space(spaces[0], base, resolution=resolution, **how)

@@ -11,7 +11,7 @@ import typer
 
 from cellglass.cli import options as opt
 from cellglass.cli.reading import checksum, read_labelled
-from cellglass.cli.terminal import bars, exits, load, print_clustering, print_warning
+from cellglass.cli.terminal import bars, exits, load, print_clustering, print_warnings
 from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def cluster(
             done = task.do(asked, lambda: checksum(adata), make)
     if done is None:
         return
-    for sentence in done[0].preprocessor.warnings:
-        print_warning(sentence)
+    print_warnings(done[0].preprocessor.warnings)
     if not quiet:
         print_clustering(*done)
     if open_page:

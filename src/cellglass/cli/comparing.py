@@ -10,7 +10,7 @@ import typer
 
 from cellglass.cli import options as opt
 from cellglass.cli.reading import checksum, read_labelled
-from cellglass.cli.terminal import bars, exits, print_closing_table, print_warning
+from cellglass.cli.terminal import bars, exits, print_closing_table, print_warnings
 from cellglass.cli.terminal import load as load_modules
 from cellglass.cli.work import Work
 
@@ -195,8 +195,7 @@ def _compare(
             done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
     if done is None:
         return
-    for sentence in done[0].preprocessor.warnings:
-        print_warning(sentence)
+    print_warnings(done[0].preprocessor.warnings)
     if not quiet:
         print_closing_table(*done)
     if open_page:

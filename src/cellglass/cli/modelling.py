@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import bars, exits, load, print_warning
+from cellglass.cli.terminal import bars, exits, load, print_warnings
 from cellglass.errors import InputError
 from cellglass.outputs import check_output_file, check_writable
 
@@ -105,8 +105,7 @@ def train(
             )  # fmt: skip
             fit.model.save(output)
         kept.remove()
-    for sentence in fit.warnings:
-        print_warning(sentence)
+    print_warnings(fit.warnings)
     if not quiet:
         typer.echo(_account(fit.training, output))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellglass.cli import options as opt
-from cellglass.cli.terminal import bars, exits, load, print_selection, print_warning
+from cellglass.cli.terminal import bars, exits, load, print_selection, print_warnings
 from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def select(
             done = task.do(asked, lambda: digest(adata.X, adata.var_names), make)
     if done is None:
         return
-    for sentence in done[0].preprocessor.warnings:
-        print_warning(sentence)
+    print_warnings(done[0].preprocessor.warnings)
     if not quiet:
         print_selection(*done)
     if open_page:

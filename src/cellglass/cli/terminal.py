@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -103,9 +103,10 @@ def print_error(message: str) -> None:
     _print_marked("[bold red]Error:[/]", message)
 
 
-def print_warning(message: str) -> None:
+def print_warnings(messages: Iterable[str]) -> None:
     """Write what a user should know, though the work was done, to the standard error."""
-    _print_marked("[bold yellow]Warning:[/]", message)
+    for message in messages:
+        _print_marked("[bold yellow]Warning:[/]", message)
 
 
 def _print_marked(mark: str, message: str) -> None:

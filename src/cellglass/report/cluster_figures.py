@@ -20,7 +20,7 @@ from cellglass.report.figures import (
     Page,
     scatter,
 )
-from cellglass.resolution import STABLE
+from cellglass.resolution import NEARLY, STABLE
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
@@ -66,10 +66,9 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
             legends["labels"],
         )  # fmt: skip
     if found.scan is not None:
+        finest = f"finest that are stable to {NEARLY:.0%} of the most stable"
         given = found.n_clusters_from == "given"
-        yield _draw_scan(
-            found.scan, "one that was taken" if given else "finest that are stable"
-        )
+        yield _draw_scan(found.scan, "one that was taken" if given else finest)
     if found.separation is not None and len(found.separation.n_clusters) > 1:
         yield _draw_separation(found.separation)
 
@@ -149,9 +148,8 @@ def _draw_scan(scan: Scan, ringed: str) -> Drawing:
             "stability",
             "Agreement of Leiden’s clusters of two subsamples of four fifths of the cells, "
             "over the cells in both, by resolution; the numbers count the clusters without "
-            f"subsampling, and the ring marks the {ringed}. Clusters are stable from "
-            f"{STABLE:g} on, and where nearly all of them are found again one by one; "
-            "without a ring, none are.",
+            f"subsampling, and the ring marks the {ringed}. Where the highest agreement is "
+            f"below {STABLE:g}, no clusters are stable.",
         )
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from cellglass.idec import GAMMA
 from cellglass.report.cluster_summary import METHOD_NAMES
 from cellglass.report.figures import Drawing, Legend
 from cellglass.report.render import (
@@ -24,7 +25,8 @@ OPTIONS = (
     "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
     "weight_decay", "variational", "kl_warmup_epochs", "input", "random_state",
 )  # fmt: skip
-OF_ONE_METHOD = {"seeds": "consensus", "gamma": "idec"}
+OF_ONE_METHOD = {"seeds": ("consensus", 5), "gamma": ("idec", GAMMA)}
+"""The method that uses an option, and the option's default."""
 
 
 def render_clustering(
@@ -56,15 +58,16 @@ def render_clustering(
 
 
 def told_options(settings: dict[str, Any]) -> list[str]:
-    """List the options that a clustering by this method uses."""
-    return [
-        name for name in OPTIONS
-        if OF_ONE_METHOD.get(name, settings["method"]) == settings["method"]
+    """Leave out the options that the method does not use, unless they were given."""
+    spared = [
+        name for name, (method, default) in OF_ONE_METHOD.items()
+        if settings["method"] != method and settings[name] == default
     ]  # fmt: skip
+    return [name for name in OPTIONS if name not in spared]
 
 
 def command(summary: dict[str, Any]) -> str | None:
-    """Write the command line that repeats a clustering, every setting spelt out.
+    """Write the command line that repeats a clustering.
 
     None where the data came from no file, or a schedule from Python.
     """
@@ -78,7 +81,7 @@ def command(summary: dict[str, Any]) -> str | None:
     apart = ("n_top_genes", "variational")
     words += option_words(settings, [n for n in told_options(settings) if n not in apart])
     words += ["--n-top-genes", str(settings["n_top_genes"] or 0)]
-    words += [] if settings["variational"] else ["--no-variational"]
+    words += ["--variational" if settings["variational"] else "--no-variational"]
     return shlex.join([*words, "-o", "clusters/"])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellglass import resolution
-from cellglass.cluster_space import SURE
+from cellglass.cluster_space import HEARD, SURE
 from cellglass.consensus import agreement_of_members
 from cellglass.losses import LOSSES
 from cellglass.report.contrast import percent, score
@@ -47,7 +47,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         ``n_between``, ``between_pairs`` (how many cells lie between which two clusters),
         ``scan`` (Leiden's resolutions, or None), ``separation`` (silhouettes by number of
         clusters, or None), ``members_ari``, ``pca_votes`` and
-        ``n_heard`` (neighbours that every cell hears; both of a consensus, else None),
+        ``n_heard`` (the most neighbours a cell hears; both of a consensus, else None),
         ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
         (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
@@ -84,6 +84,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         "members_ari": agreement_of_members(found.members),
         "pca_votes": clustering.pca_votes,
         "n_heard": clustering.n_heard,
+        "heard_among": HEARD,
         "silhouette": clustering.silhouette,
         "mapped_seed": clustering.mapped,
         "agreement": clustering.agreement() or None,
