@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from cellglass import cluster_space as spaces_module
 from cellglass import separation
-from cellglass.cluster_space import SURE, cluster_space, consensus_of_spaces
+from cellglass.cluster_space import SURE, _heard, cluster_space, consensus_of_spaces
 from cellglass.consensus import agreement_of_members, consensus, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, membership
@@ -203,6 +203,20 @@ def test_a_few_cells_far_off_are_not_swallowed_by_their_neighbours(n_rare, most,
     assert found.n_clusters == 3
     np.testing.assert_array_equal(found.clusters == 2, rare)
     assert found.between[rare].all() and (found.confidence[rare] > 0.55).all()
+
+
+def test_neighbours_empty_no_cluster():
+    """Eight unsure cells of one cluster, each among cells that are sure of another."""
+    _, X = groups(1000, apart(2, 4, 12.0), seed=0)
+    found = np.eye(3)[(X[:, 0] > X[:, 1]).astype(int)]
+    unsure = np.arange(0, 1000, 125)
+    found[unsure] = 0.3, 0.3, 0.4
+    how = {"n_neighbors": 15, "random_state": 0}
+    np.testing.assert_array_equal(
+        _heard(found, [X], [1.0], **how) == 2, np.isin(np.arange(1000), unsure)
+    )
+    found[unsure[0]] = 0, 0, 1  # with one cell that stays, the others may go
+    np.testing.assert_array_equal(np.flatnonzero(_heard(found, [X], [1.0], **how) == 2), [0])
 
 
 def test_neighbours_among_some_cells_are_the_nearest_others_of_these():
