@@ -171,8 +171,9 @@ class Clustering:
     def __repr__(self) -> str:
         found = self.found
         return (
-            f"Clustering of {len(found.clusters):,} cells: {found.n_clusters} clusters by "
-            f"{self.settings.method}, {int(found.between.sum()):,} cells between clusters"
+            f"Clustering of {len(found.clusters):,} cells: {found.n_clusters} "
+            f"cluster{'s' * (found.n_clusters != 1)} by {self.settings.method}, "
+            f"{int(found.between.sum()):,} cells between clusters"
         )
 
     @property

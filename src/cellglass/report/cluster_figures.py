@@ -92,15 +92,15 @@ def _draw_confidence(
         (axes,) = page.axes
         size = float(np.clip(12_000 / len(points), 2, 36))
         order = np.argsort(-confidence, kind="stable")  # the least sure on top
+        rim = np.flatnonzero(between)  # under all points, so that it hides no colour
+        axes.scatter(
+            points[rim, 0], points[rim, 1], s=2 * size, color=UNSURE, linewidths=0,
+            rasterized=True,
+        )  # fmt: skip
         shown = axes.scatter(
             points[order, 0], points[order, 1], s=size, c=confidence[order],
             cmap="cividis_r", vmin=0, vmax=1,
             linewidths=0, rasterized=True,
-        )  # fmt: skip
-        rim = np.flatnonzero(between)
-        axes.scatter(
-            points[rim, 0], points[rim, 1], s=2 * size, facecolors="none", edgecolors=UNSURE,
-            linewidths=0.4, rasterized=True,
         )  # fmt: skip
         axes.margins(0.04)
         _as_tsne(axes)

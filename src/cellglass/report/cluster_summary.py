@@ -266,16 +266,18 @@ def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:
         top = summary["between_pairs"][0]
         a, b = top["clusters"]
         if len(summary["between_pairs"]) > 1:
-            most = "Most of them" if top["n_cells"] > n / 2 else "The most of two clusters"
-            rest += f" {most}, {top['n_cells']:,}, lie between clusters {a} and {b}."
+            if top["n_cells"] > n / 2:
+                rest += f" Most of them, {top['n_cells']:,}, lie between clusters {a} and {b}."
+            else:
+                rest += (
+                    f" No pair has more of them than clusters {a} and {b}: {top['n_cells']:,}."
+                )
         worst = max(summary["clusters"], key=lambda row: row["n_between"] / row["n_cells"])
         share = worst["n_between"] / worst["n_cells"]
         rest += (
-            f" The least sure cluster is {worst['cluster']}: of {percent(share)} of its "
-            "cells the place is open."
+            f" The least sure cluster is {worst['cluster']}: {percent(share)} of its cells lie "
+            "between it and others."
         )
-        if share > 0.5:
-            rest += " Most of it might as well belong to another one."
     return _conclusion(
         "How sure is the place of every cell?", short, rest,
         {"n_between": n, "mean_confidence": summary["mean_confidence"]},
