@@ -576,7 +576,9 @@ def test_a_name_that_is_too_long_is_one_message(data, tmp_path, command):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on file sizes")
-@pytest.mark.parametrize("limit", [500, 4000, 20_000, 50_000])
+@pytest.mark.parametrize(
+    "limit", [500, 20_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (4000, 50_000))]
+)
 def test_a_disk_that_is_full_in_truth_keeps_the_old_report(data, tmp_path, limit):
     out = tmp_path / "out"
     words = ["compare", str(data / "counts.npy"), *FAST, "--loss", "mse", "-o", str(out), "-q"]

