@@ -230,6 +230,8 @@ def test_neighbours_among_some_cells_are_the_nearest_others_of_these():
         for cell, x in enumerate(X)
     ]
     np.testing.assert_array_equal(nearest_neighbors(X, 7, some), expected)
+    backwards = nearest_neighbors(X, 7, np.arange(300)[::-1])
+    np.testing.assert_array_equal(backwards, nearest_neighbors(X, 7))
 
 
 def test_of_many_cells_some_are_heard_by_all(monkeypatch):
@@ -387,7 +389,7 @@ def test_the_median_space_tells_the_finest_clusters():
     halves = np.where(X[:, :1] > np.median(X[:, 0]), 10.0, 0.0) + 0.1 * noise
     assert choose_number([X, halves, X], random_state=0).finest == 6
     assert choose_number([X, halves, noise], random_state=0).finest == 2
-    for spaces in ([noise, X], [X, X, noise, noise]):  # no space in the middle
+    for spaces in ([noise, X], [X, noise], [X, X, noise, noise]):  # no space in the middle
         found = consensus_of_spaces(spaces)
         assert found.separation.finest == found.n_clusters == 1
         assert found.scan.chosen is None and found.n_clusters_from == "leiden"

@@ -169,7 +169,7 @@ def test_a_matrix_trains_to_finite_weights_or_is_refused_by_the_rules(made, loss
 
 @pytest.mark.filterwarnings("ignore:The matrix was taken as log-normalised, but")
 @pytest.mark.filterwarnings("ignore:Every value of the matrix is 0")
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(made=matrices(), loss=st.sampled_from(sorted(LOSSES)), portions=st.booleans())
 def test_the_estimator_trains_on_a_matrix_or_refuses_it_by_the_same_rules(made, loss, portions):
     form, X = made

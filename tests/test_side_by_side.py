@@ -197,3 +197,9 @@ def test_the_last_good_weights_of_the_run_that_failed_are_saved(small, tmp_path,
     assert {path.name for path in tmp_path.glob("*seed*")} == {
         *(f"mse_2_seed{i}.safetensors" for i in range(3)), "mse_2_seed1.last_good.safetensors",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [True, False])
+def test_no_settings_are_no_trainings(how):
+    is_validation = split_cells(50, 0.1, 0)
+    assert list(train_seeds(rows(), is_validation, [], data="", side_by_side=how)) == []

@@ -560,10 +560,13 @@ def test_the_ids_of_genes_are_kept_with_the_model_and_find_them(small):
         ({"method": "louvain"}, "method is 'louvain'"),
         ({"use_rep": "X_as"}, r"no 'X_as'\. Did you mean 'X_ae'"),
         ({"use_rep": "X_pca"}, r"sc.pp.pca\(adata\), or name one"),
-        ({"method": "leiden", "n_clusters": 3, "resolution": 1.0}, "either decides alone how"),
+        (
+            {"method": "leiden", "n_clusters": 3, "resolution": 1.0},
+            "either decides alone how many",
+        ),
         (
             {"method": "leiden", "use_rep": ["X_ae", "X_ae"]},
-            "names 2 .* leiden takes one",
+            "names 2 representations, but leiden takes one",
         ),
         ({"method": "consensus", "use_rep": []}, "names 0 representations"),
         ({"method": "consensus", "seeds": 0}, "seeds is 0"),

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from cellglass.errors import InputError
 from cellglass.slots import check_anndata, keys_of_models, read_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy import sparse
 
     from cellglass.batches import Rows
     from cellglass.cluster_space import Clusters

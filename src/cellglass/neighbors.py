@@ -56,9 +56,9 @@ def find_neighbors(
     from sklearn.neighbors import NearestNeighbors
 
     n_cells = X.shape[0]
+    there = X if among is None else X[among]
     among = np.arange(n_cells) if among is None else among
     n_neighbors = min(n_neighbors, len(among) - 1)
-    there = X if len(among) == n_cells else X[among]
     finder = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(there)
     indices = np.empty((n_cells, n_neighbors), np.int32)
     distances = np.empty((n_cells, n_neighbors), X.dtype)

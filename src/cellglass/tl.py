@@ -356,9 +356,9 @@ def cluster(
 ) -> AnnData | None:
     """Find clusters of cells in a representation, and say how sure each cell's place is.
 
-    By default it trains networks at each call, as many less one as `seeds` says, which takes
-    as long as the first one took so many times; the other methods but ``idec`` train nothing.
-    :func:`cellglass.cluster` does all of it at once, from the matrix to a page.
+    By default it trains `seeds` - 1 more networks at each call, each of which takes as long as
+    the first; the other methods, but for ``idec``, train nothing. :func:`cellglass.cluster`
+    does all of it at once, from the matrix to a page.
 
     Parameters
     ----------
@@ -370,12 +370,11 @@ def cluster(
         that :func:`autoencoder` left under the representation's key, which are trained with
         other seeds (without its callbacks) on the matrix that it saw, and as many principal
         components as it has latent dimensions (:func:`cellglass.consensus.votes_of_pca`); or
-        those that are named. ``leiden``:
-        communities (Traag et al. 2019) of the graph of shared nearest neighbours.
-        ``kmeans``: the best of ten starts. ``gaussian_mixture``: distributions of one common
-        covariance (:func:`cellglass.mixture.gaussian_mixture`). ``idec``: the network under
-        the representation's key is trained further, together with the clusters
-        (:func:`cellglass.idec.idec`).
+        those that are named. ``leiden``: communities (Traag et al. 2019) of the graph of
+        shared nearest neighbours. ``kmeans``: the best of ten starts. ``gaussian_mixture``:
+        distributions of one common covariance (:func:`cellglass.mixture.gaussian_mixture`).
+        ``idec``: the network under the representation's key is trained further, together
+        with the clusters (:func:`cellglass.idec.idec`).
     use_rep
         Name of the representation; for a consensus several names, or one, of a model that
         :func:`autoencoder` left. Leiden, k-means and mixtures take any in ``obsm``.

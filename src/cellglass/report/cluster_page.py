@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from cellglass.idec import GAMMA
+from cellglass.cluster import Settings
 from cellglass.report.cluster_summary import METHOD_NAMES
 from cellglass.report.figures import Drawing, Legend
 from cellglass.report.render import (
@@ -25,8 +25,8 @@ OPTIONS = (
     "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
     "weight_decay", "variational", "kl_warmup_epochs", "input", "random_state",
 )  # fmt: skip
-OF_ONE_METHOD = {"seeds": ("consensus", 5), "gamma": ("idec", GAMMA)}
-"""The method that uses an option, and the option's default."""
+OF_ONE_METHOD = {"seeds": "consensus", "gamma": "idec"}
+"""Options that one method uses."""
 
 
 def render_clustering(
@@ -60,8 +60,8 @@ def render_clustering(
 def told_options(settings: dict[str, Any]) -> list[str]:
     """Leave out the options that the method does not use, unless they were given."""
     spared = [
-        name for name, (method, default) in OF_ONE_METHOD.items()
-        if settings["method"] != method and settings[name] == default
+        name for name, method in OF_ONE_METHOD.items()
+        if settings["method"] != method and settings[name] == getattr(Settings, name)
     ]  # fmt: skip
     return [name for name in OPTIONS if name not in spared]
 

@@ -48,6 +48,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
         ``scan`` (Leiden's resolutions, or None), ``separation`` (silhouettes by number of
         clusters, or None), ``members_ari``, ``pca_votes`` and
         ``n_heard`` (the most neighbours a cell hears; both of a consensus, else None),
+        ``heard_among`` (the most cells that can be heard),
         ``silhouette``, ``agreement`` (with the labels, or None), ``trainings``, ``joint``
         (IDEC's epochs, or None), ``conclusions`` and ``environment``.
     """
