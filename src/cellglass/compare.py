@@ -25,6 +25,7 @@ from cellglass.checks import (
     check_range,
     find_constant_genes,
 )
+from cellglass.collapse import warn_of_collapse
 from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judged_space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
@@ -158,6 +159,12 @@ class Comparison:
             f"{len(self.gene_names):,} genes: {', '.join(run.name for run in self.runs)}"
         )
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the values and of the networks, in sentences."""
+        spaces = {run.name: run.latent_vectors for run in self.runs}
+        return (*self.preprocessor.warnings, *warn_of_collapse(spaces, self.settings))
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Everything the report says, as plain data: the content of ``results.json``."""
@@ -213,7 +220,7 @@ def compare(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int = 10,
+    kl_warmup_epochs: int = 25,
     n_clusters: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,

@@ -100,7 +100,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Whether latent vectors are drawn from a Gaussian distribution by cell, whose
         divergence from the standard normal one is added to the loss of the cell. What
         ``transform`` gives for a cell is then the distribution's mean.
-    kl_warmup_epochs : int, default 10
+    kl_warmup_epochs : int, default 25
         Epochs over which the weight of that divergence grows from 0 to 1.
     input : {"auto", "counts", "log"}, default "auto"
         What the values are: raw counts, which are scaled to 10,000 a cell before
@@ -189,7 +189,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         input_noise: float = 0.0,
         weight_decay: float = 0.0,
         variational: bool = False,
-        kl_warmup_epochs: int = 10,
+        kl_warmup_epochs: int = 25,
         input: str = "auto",  # noqa: A002 - the same word in API, command line and report
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         callbacks: Callback | Sequence[Callback] | None = None,

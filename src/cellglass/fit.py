@@ -19,6 +19,8 @@ from cellglass.batches import DENSE_BUDGET_BYTES, Rows, on_device
 from cellglass.callbacks import Callback
 from cellglass.checkpoint import LAST_GOOD, Checkpoint, Checkpoints
 from cellglass.checks import check_counts, check_matrix, check_names
+from cellglass.collapse import warn_of_collapse
+from cellglass.encode import encode
 from cellglass.errors import InputError, TrainingError
 from cellglass.gene_statistics import gene_statistics
 from cellglass.genes import repeated
@@ -40,6 +42,8 @@ class Fit:
 
     Attributes
     ----------
+    settings
+        What was asked for.
     model
         Trained; what is kept.
     training
@@ -53,6 +57,7 @@ class Fit:
         True for cells held out of the training, shape (n_cells,).
     """
 
+    settings: ModelSettings
     model: Model
     training: Training
     X: np.ndarray | sparse.csr_matrix
@@ -61,8 +66,11 @@ class Fit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each thing about the data that the user should know of."""
+        """One sentence for each thing about data and network that the user should know of."""
         said = self.model.preprocessor.warnings
+        if self.settings.variational:
+            Z = encode(self.model.network, self.rows)
+            said = (*said, *warn_of_collapse({self.settings.run: Z}, self.settings))
         twice = repeated(self.model.gene_ids or self.model.genes)
         if twice is None:
             return said
@@ -141,7 +149,8 @@ def fit_model(
             rows, is_validation, settings, data=data, callbacks=callbacks,
             checkpoints=checkpoints,
         )  # fmt: skip
-    return Fit(make(training, settings.run), training, values, rows, is_validation)
+    model = make(training, settings.run)
+    return Fit(settings, model, training, values, rows, is_validation)
 
 
 def train_network(

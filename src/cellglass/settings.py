@@ -86,7 +86,7 @@ class TrainingSettings:
     input_noise: float = 0.0
     weight_decay: float = 0.0
     variational: bool = False
-    kl_warmup_epochs: int = 10
+    kl_warmup_epochs: int = 25
     input: str = "auto"
     random_state: int = 0
 

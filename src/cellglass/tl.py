@@ -69,7 +69,7 @@ def autoencoder(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int = 10,
+    kl_warmup_epochs: int = 25,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     callbacks: Callback | Sequence[Callback] | None = None,

@@ -122,7 +122,14 @@ def cluster(
             show_default=False,
         ),
     ] = None,
-    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    kl_warmup_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs in which the weight of that distribution's divergence grows. "
+            "Default: half of all.",
+            show_default=False,
+        ),
+    ] = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -178,13 +185,13 @@ def cluster(
                 )
 
             asked = {**settings, "loss": [loss]}
-            for name in ("loss", "n_latent", "max_epochs", "variational"):
+            for name in ("loss", "n_latent", "max_epochs", "variational", "kl_warmup_epochs"):
                 if settings[name] is None:  # then the data decide
                     del asked[name]
             done = task.do(asked, lambda: checksum(adata), make)
     if done is None:
         return
-    print_warnings(done[0].preprocessor.warnings)
+    print_warnings(done[0].warnings)
     if not quiet:
         print_clustering(*done)
     if open_page:

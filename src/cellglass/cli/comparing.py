@@ -50,7 +50,7 @@ def compare(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 25,
     n_clusters: opt.NClusters = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
@@ -195,7 +195,7 @@ def _compare(
             done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
     if done is None:
         return
-    print_warnings(done[0].preprocessor.warnings)
+    print_warnings(done[0].warnings)
     if not quiet:
         print_closing_table(*done)
     if open_page:

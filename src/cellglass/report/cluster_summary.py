@@ -67,6 +67,7 @@ def summarize_clustering(clustering: Clustering) -> dict[str, Any]:
             "n_labels": None if labels is None else len(labels.categories),
             "fraction_zero": clustering.fraction_zero,
             **of_preprocessor(clustering.preprocessor),
+            "warnings": list(clustering.warnings),
         },
         "settings": {
             **settings.to_dict(),

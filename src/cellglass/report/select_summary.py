@@ -53,6 +53,7 @@ def summarize_selection(selection: Selection) -> dict[str, Any]:
             "n_genes": selection.n_genes,
             "fraction_zero": selection.fraction_zero,
             **of_preprocessor(selection.preprocessor),
+            "warnings": list(selection.preprocessor.warnings),
         },
         "settings": {
             **settings.to_dict(),

@@ -190,6 +190,7 @@ def _dataset(comparison: Comparison) -> dict[str, Any]:
         "n_train": n_cells - n_validation,
         "n_validation": n_validation,
         **of_preprocessor(comparison.preprocessor),
+        "warnings": list(comparison.warnings),
         "n_zero_genes": comparison.constant.n_zero_genes,
         "n_constant_genes": comparison.constant.n_constant_genes,
         "n_zero_cells": comparison.constant.n_zero_cells,
@@ -313,5 +314,4 @@ def of_preprocessor(preprocessor: Preprocessor) -> dict[str, Any]:
         "input_detected": preprocessor.detected,
         "input_reason": preprocessor.reason,
         "target_sum": preprocessor.target_sum if preprocessor.input == "counts" else None,
-        "warnings": list(preprocessor.warnings),
     }
