@@ -80,3 +80,13 @@ def test_every_way_to_train_tells_of_it(noise):
     comparison = cg.compare(noise, n_latent=2, seeds=2, **NOTHING)
     assert comparison.warnings[0].startswith("2 of 2 networks (nb_2_seed0, nb_2_seed1) learned")
     assert comparison.summary["dataset"]["warnings"] == list(comparison.warnings)
+
+
+def test_the_divergence_gains_its_weight_over_half_of_the_epochs_unless_told_otherwise():
+    weights = [
+        TrainingSettings(variational=True, max_epochs=8).kl_weight(i) for i in range(1, 9)
+    ]
+    assert weights == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert TrainingSettings(max_epochs=9).kl_warmup_epochs == 4
+    assert TrainingSettings(max_epochs=9, kl_warmup_epochs=0).kl_warmup_epochs == 0
+    assert TrainingSettings(variational=True, max_epochs=1).kl_weight(1) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +67,6 @@ def enough_epochs(n_cells: int, batch_size: int) -> int:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         return 50  # which the settings will refuse
     return min(400, max(50, -(-STEPS // -(-n_cells // batch_size))))
-
-
-def half_of_epochs(max_epochs: int) -> int:
-    """Give the epochs over which the divergence gains its weight where no number is named.
-
-    Half of all, as faint groups are forgotten, and never found again, where it has its whole
-    weight before they are learned.
-    """
-    return max_epochs // 2 if isinstance(max_epochs, Integral) else 0  # refused elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,10 +369,7 @@ def cluster(
     variational
         Whether latent vectors are drawn from a distribution by cell, in training, which keeps
         the latent space from being stretched at will. Default: for losses on raw counts.
-    kl_warmup_epochs
-        Epochs over which the weight of that distribution's divergence grows from 0 to 1.
-        Default: half of `max_epochs`.
-    input
+    kl_warmup_epochs, input
         As in :func:`cellglass.compare`.
     random_state
         Decides everything random: the same value gives the same results on one machine.
@@ -430,8 +417,6 @@ def cluster(
         variational = LOSSES[loss].on_counts
     if max_epochs is None:
         max_epochs = enough_epochs(adata.n_obs, batch_size)
-    if kl_warmup_epochs is None:
-        kl_warmup_epochs = half_of_epochs(max_epochs)
     settings = Settings(
         method=method, n_clusters=n_clusters, n_top_genes=n_top_genes, seeds=seeds,
         resolution=resolution, n_neighbors=n_neighbors, n_latent=n_latent, loss=loss,

@@ -220,7 +220,7 @@ def compare(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int = 25,
+    kl_warmup_epochs: int | None = None,
     n_clusters: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
@@ -285,7 +285,8 @@ def compare(
         divergence from the standard normal one is added to the loss of the cell. What a
         trained model gives for a cell is then the distribution's mean.
     kl_warmup_epochs
-        Epochs over which the weight of that divergence grows from 0 to 1.
+        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
+        of `max_epochs`.
     n_clusters
         Number of clusters for k-means. Default: the number of classes among the labels,
         and without labels the number of clusters Leiden finds on the PCA of the original.

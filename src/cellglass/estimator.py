@@ -100,8 +100,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Whether latent vectors are drawn from a Gaussian distribution by cell, whose
         divergence from the standard normal one is added to the loss of the cell. What
         ``transform`` gives for a cell is then the distribution's mean.
-    kl_warmup_epochs : int, default 25
-        Epochs over which the weight of that divergence grows from 0 to 1.
+    kl_warmup_epochs : int or None, default None
+        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
+        of `max_epochs`.
     input : {"auto", "counts", "log"}, default "auto"
         What the values are: raw counts, which are scaled to 10,000 a cell before
         log(1 + x) is taken; or log-normalised values, used as they are. ``"auto"`` takes
@@ -189,7 +190,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         input_noise: float = 0.0,
         weight_decay: float = 0.0,
         variational: bool = False,
-        kl_warmup_epochs: int = 25,
+        kl_warmup_epochs: int | None = None,
         input: str = "auto",  # noqa: A002 - the same word in API, command line and report
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         callbacks: Callback | Sequence[Callback] | None = None,
@@ -269,8 +270,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         trained on. The state of Adam and the steps of a schedule go on from call to call,
         and start anew after ``fit``. All cells are trained on: nothing is held out, and
         ``max_epochs``, ``patience``, ``min_delta`` and ``validation_fraction`` play no
-        part. With the same cells in every call, without held-out cells, ``n`` calls give
-        what ``fit`` gives in ``n`` epochs, to the last bit.
+        part, but for the default of ``kl_warmup_epochs``. With the same cells in every
+        call, without held-out cells, ``n`` calls give what ``fit`` gives in ``n`` epochs, to
+        the last bit.
 
         Parameters
         ----------

@@ -259,7 +259,7 @@ def select(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int = 25,
+    kl_warmup_epochs: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     schedule: str | Callable[[int], Any] = "constant_schedule",

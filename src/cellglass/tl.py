@@ -69,7 +69,7 @@ def autoencoder(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int = 25,
+    kl_warmup_epochs: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     callbacks: Callback | Sequence[Callback] | None = None,
@@ -130,7 +130,8 @@ def autoencoder(
         divergence from the standard normal one is added to the loss of the cell. What a
         trained model gives for a cell is then the distribution's mean.
     kl_warmup_epochs
-        Epochs over which the weight of that divergence grows from 0 to 1.
+        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
+        of `max_epochs`.
     input
         ``counts`` (raw counts: scaled to 10,000 a cell, then log1p), ``log`` (used as it
         is), or ``auto``: counts if every value is a whole number.

@@ -50,7 +50,7 @@ def compare(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = 25,
+    kl_warmup_epochs: opt.KlWarmupEpochs = None,
     n_clusters: opt.NClusters = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
@@ -192,7 +192,8 @@ def _compare(
                     drawn=drawn, progress=progress,
                 )  # fmt: skip
 
-            done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
+            asked = opt.as_kept(settings)
+            done = task.do(asked, lambda: checksum(adata, collect_gene_ids(adata)), make)
     if done is None:
         return
     print_warnings(done[0].warnings)

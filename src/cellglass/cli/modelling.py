@@ -41,7 +41,7 @@ def train(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = 25,
+    kl_warmup_epochs: opt.KlWarmupEpochs = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002

@@ -57,7 +57,7 @@ def select(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = 25,
+    kl_warmup_epochs: opt.KlWarmupEpochs = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -91,7 +91,8 @@ def select(
             "patience": patience, "min_delta": min_delta,
             "validation_fraction": validation_fraction, "dropout_rate": dropout_rate,
             "input_noise": input_noise, "weight_decay": weight_decay,
-            "variational": variational, "kl_warmup_epochs": kl_warmup_epochs,
+            "variational": variational,
+            "kl_warmup_epochs": kl_warmup_epochs,
             "input": input.value, "random_state": random_state,
         }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
@@ -113,7 +114,7 @@ def select(
                     selection, output, overwrite=overwrite, resume=may_be_there()
                 )
 
-            asked = {**settings, "n_latent": sorted(sizes or [])}
+            asked = {**opt.as_kept(settings), "n_latent": sorted(sizes or [])}
             for name, given in (("n_latent", sizes), ("loss", loss)):
                 if not given:  # then the data decide
                     del asked[name]
