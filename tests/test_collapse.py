@@ -53,6 +53,10 @@ def test_faint_groups_are_found_where_the_divergence_gains_its_weight_slowly(fai
     assert found.warnings == ()
     assert AGREEMENT["ari"](groups, found.clusters) > 0.35
 
+
+@pytest.mark.slow
+def test_of_faint_groups_a_network_learns_nothing_under_the_whole_divergence(faint):
+    X, groups = faint
     found = cg.cluster(X, "kmeans", n_clusters=5, kl_warmup_epochs=10)
     assert AGREEMENT["ari"](groups, found.clusters) < 0.05
     assert [said[:40] for said in found.warnings] == [
