@@ -157,8 +157,8 @@ def cluster(
             "min_delta": min_delta, "validation_fraction": validation_fraction,
             "dropout_rate": dropout_rate, "input_noise": input_noise,
             "weight_decay": weight_decay, "variational": variational,
-            "kl_warmup_epochs": kl_warmup_epochs,
-            "input": input.value, "random_state": random_state,
+            "kl_warmup_epochs": kl_warmup_epochs, "input": input.value,
+            "random_state": random_state,
         }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)

@@ -91,8 +91,7 @@ def select(
             "patience": patience, "min_delta": min_delta,
             "validation_fraction": validation_fraction, "dropout_rate": dropout_rate,
             "input_noise": input_noise, "weight_decay": weight_decay,
-            "variational": variational,
-            "kl_warmup_epochs": kl_warmup_epochs,
+            "variational": variational, "kl_warmup_epochs": kl_warmup_epochs,
             "input": input.value, "random_state": random_state,
         }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
