@@ -65,8 +65,8 @@ def test_every_option_reaches_the_selection(matrix, tmp_path):
         "n_layers": 2, "max_epochs": 3, "batch_size": 8, "learning_rate": 0.002,
         "schedule": "cosine_decay_schedule", "patience": 2, "min_delta": 0.001,
         "validation_fraction": 0.2, "dropout_rate": 0.1, "input_noise": 0.1,
-        "weight_decay": 0.01, "variational": True, "kl_warmup_epochs": 2, "input": "counts",
-        "random_state": 3,
+        "weight_decay": 0.01, "variational": True, "kl_warmup_epochs": 2, "free_bits": 0.1,
+        "input": "counts", "random_state": 3,
     }  # fmt: skip
     words = []
     for name, value in given.items():

@@ -8,7 +8,9 @@ from cellglass.collapse import ACTIVE, has_collapsed, warn_of_collapse
 from cellglass.metrics import AGREEMENT
 from cellglass.settings import TrainingSettings
 
-VARIATIONAL = TrainingSettings(variational=True, max_epochs=7, kl_warmup_epochs=3)
+VARIATIONAL = TrainingSettings(
+    variational=True, max_epochs=7, kl_warmup_epochs=3, free_bits=0.125
+)
 
 
 def latent_vectors(*variances: float) -> np.ndarray:
@@ -29,6 +31,7 @@ def test_it_is_said_which_networks_have_collapsed_and_what_can_be_done():
     assert said[0].startswith("2 of 3 networks (a, c) learned nothing that tells cells apart")
     assert "max_epochs=7" in said[0]
     assert "kl_warmup_epochs=3" in said[0]
+    assert "free_bits=0.125" in said[0]
     assert warn_of_collapse({"a": dead}, VARIATIONAL)[0].startswith("The network learned")
     many = warn_of_collapse({str(i): dead for i in range(4)}, VARIATIONAL)
     assert many[0].startswith("4 of 4 networks learned")
@@ -46,10 +49,10 @@ def faint():
     return adata.layers["counts"], np.unique(adata.obs["label"], return_inverse=True)[1]
 
 
-def test_faint_groups_are_found_where_the_divergence_gains_its_weight_slowly(faint):
+def test_faint_groups_are_found_where_each_dimension_has_free_bits(faint):
     X, groups = faint
     found = cg.cluster(X, "kmeans", n_clusters=5)
-    assert found.settings.kl_warmup_epochs == found.settings.max_epochs // 2
+    assert found.settings.free_bits > 0
     assert found.warnings == ()
     assert AGREEMENT["ari"](groups, found.clusters) > 0.35
 
@@ -57,7 +60,7 @@ def test_faint_groups_are_found_where_the_divergence_gains_its_weight_slowly(fai
 @pytest.mark.slow
 def test_of_faint_groups_a_network_learns_nothing_under_the_whole_divergence(faint):
     X, groups = faint
-    found = cg.cluster(X, "kmeans", n_clusters=5, kl_warmup_epochs=10)
+    found = cg.cluster(X, "kmeans", n_clusters=5, free_bits=0)
     assert AGREEMENT["ari"](groups, found.clusters) < 0.05
     assert [said[:40] for said in found.warnings] == [
         "The network learned nothing that tells c"
@@ -65,8 +68,8 @@ def test_of_faint_groups_a_network_learns_nothing_under_the_whole_divergence(fai
     assert found.summary["dataset"]["warnings"] == list(found.warnings)
 
 
-NOTHING = {"loss": "nb", "variational": True, "kl_warmup_epochs": 0, "max_epochs": 60,
-           "learning_rate": 0.01}  # fmt: skip
+NOTHING = {"loss": "nb", "variational": True, "kl_warmup_epochs": 0, "free_bits": 0,
+           "max_epochs": 60, "learning_rate": 0.01}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +87,3 @@ def test_every_way_to_train_tells_of_it(noise):
     comparison = cg.compare(noise, n_latent=2, seeds=2, **NOTHING)
     assert comparison.warnings[0].startswith("2 of 2 networks (nb_2_seed0, nb_2_seed1) learned")
     assert comparison.summary["dataset"]["warnings"] == list(comparison.warnings)
-
-
-def test_the_divergence_gains_its_weight_over_half_of_the_epochs_unless_told_otherwise():
-    weights = [
-        TrainingSettings(variational=True, max_epochs=8).kl_weight(i) for i in range(1, 9)
-    ]
-    assert weights == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
-    assert TrainingSettings(max_epochs=9).kl_warmup_epochs == 4
-    assert TrainingSettings(max_epochs=9, kl_warmup_epochs=0).kl_warmup_epochs == 0
-    assert TrainingSettings(variational=True, max_epochs=1).kl_weight(1) == 1

@@ -23,7 +23,7 @@ from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork, Noise
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
-from cellglass.train import ratio, train_step
+from cellglass.train import charged, ratio, train_step
 from cellglass.training_progress import State
 
 COUNTS = np.random.default_rng(0).negative_binomial(1, 0.2, (60, 8)).astype(np.float32)
@@ -172,13 +172,21 @@ def test_the_divergence_is_that_of_two_gaussian_distributions():
         log_q = -0.5 * ((z - mean[cell]) / sd[cell]) ** 2 - np.log(sd[cell])
         log_ratio = log_q + 0.5 * z**2
         q = np.exp(log_q) / np.sqrt(2 * np.pi)
-        expected = (q * log_ratio).sum() * (z[1, 0] - z[0, 0])
-        assert float(found[cell]) == pytest.approx(expected, rel=1e-4)
+        expected = (q * log_ratio).sum(axis=0) * (z[1, 0] - z[0, 0])
+        np.testing.assert_allclose(found[cell], expected, rtol=1e-4)
 
 
+def test_of_each_dimension_the_free_bits_are_charged_at_least():
+    divergence = np.array([[1.0, 0.1, 0.0], [3.0, 0.3, 0.0], [9.0, 9.0, 9.0]], np.float32)
+    weights = np.array([1.0, 1.0, 0.0], np.float32)  # the third cell is padding
+    for free_bits, expected in {0: 4 + 0.4, 0.1: 4 + 0.4 + 0.2, 0.5: 4 + 1 + 1, 3: 18}.items():
+        assert float(charged(divergence, weights, free_bits)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_free", [0, 1], ids=["all counts", "one dimension is free"])
 @pytest.mark.parametrize("kl_weight", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("loss", ["mse", "nonzero_mse", "nb"])
-def test_a_step_follows_the_loss_plus_the_weighted_divergence_of_each_cell(loss, kl_weight):
+def test_a_step_follows_the_loss_plus_the_weighted_divergence(loss, kl_weight, n_free):
     """Adam's first moment after its first step is a tenth of the gradient."""
     net = first_network(rows(), np.arange(60), settings(loss=loss, variational=True))
     key, cells, ones = jax.random.key(5), jnp.arange(20), jnp.ones(20).at[-1].set(0)
@@ -188,14 +196,18 @@ def test_a_step_follows_the_loss_plus_the_weighted_divergence_of_each_cell(loss,
         output, _ = net.disturbed(batch.x, Noise(), key)
         h = jax.nn.relu(net.encoder[0](batch.x))
         mean, log_variance = net.encoder[1](h), net.log_variance(h)
-        of_cells = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(axis=1)
+        kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance)
+        of_cells = kl[:, by_size[n_free:]].sum(axis=1)  # what is below gives no gradient
         entries, counted = LOSSES[loss].terms(batch, output)
         return ((entries + kl_weight * of_cells) * ones).sum() / (counted * ones).sum()
 
+    of_dimensions = net.disturbed(batch.x, Noise(), key)[1][:19].mean(axis=0)
+    by_size = np.argsort(of_dimensions)
+    free_bits = float(of_dimensions.mean()) if n_free else 0.0  # between the two
     state = State(net, optax.adam(0.0).init(net))
     after, _ = train_step(
         state, rows(), cells, ones, jnp.asarray(0.1), key, kl_weight, loss=LOSSES[loss],
-        noise=Noise(), weight_decay=0.0,
+        noise=Noise(), weight_decay=0.0, free_bits=free_bits,
     )  # fmt: skip
     for moment, gradient in zip(
         weights(after.optimizer[0].mu), weights(jax.grad(per_entry)(net)), strict=True
@@ -219,7 +231,9 @@ def test_the_weight_of_the_divergence_grows_from_0_to_1():
 
 def test_a_variational_network_of_noise_falls_back_to_the_prior():
     noise = np.random.default_rng(1).normal(0, 0.1, (200, 8)).astype(np.float32)
-    how = settings(variational=True, kl_warmup_epochs=0, max_epochs=150, loss="gaussian")
+    how = settings(
+        variational=True, kl_warmup_epochs=0, free_bits=0, max_epochs=150, loss="gaussian"
+    )
     done = train_network(on_device(noise), np.zeros(200, bool), how, data="")
     h = jax.nn.relu(done.network.encoder[0](jnp.asarray(noise)))
     plain = train_network(
@@ -327,6 +341,7 @@ def test_sparse_counts_give_the_same_bits_as_dense_ones():
     ({"input_noise": float("nan")}, r"input_noise is nan"),
     ({"weight_decay": -0.5}, r"weight_decay is -0\.5"),
     ({"variational": "yes"}, r"variational is 'yes'"),
+    ({"free_bits": -0.1}, r"free_bits is -0\.1"),
     ({"kl_warmup_epochs": -1}, r"kl_warmup_epochs is -1"),
     ({"kl_warmup_epochs": 1.5}, r"kl_warmup_epochs is 1\.5"),
 ])  # fmt: skip

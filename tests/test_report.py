@@ -264,7 +264,8 @@ def test_the_command_on_the_page_repeats_the_settings(small_comparison):
 def test_the_command_on_the_page_is_read_back_as_the_same_settings(small_comparison):
     summary = copy.deepcopy(small_comparison.summary)
     chosen = {"dropout_rate": 0.2, "input_noise": 0.1, "weight_decay": 0.01,
-              "kl_warmup_epochs": 3, "variational": True, "patience": 5}  # fmt: skip
+              "kl_warmup_epochs": 3, "free_bits": 0.5, "variational": True,
+              "patience": 5}  # fmt: skip
     summary["settings"] |= chosen
     heard = {}
     with pytest.MonkeyPatch.context() as patch:

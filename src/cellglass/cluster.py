@@ -305,7 +305,8 @@ def cluster(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool | None = None,
-    kl_warmup_epochs: int | None = None,
+    kl_warmup_epochs: int = 10,
+    free_bits: float = 0.25,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     schedule: str | Callable[[int], Any] = "constant_schedule",
@@ -369,7 +370,7 @@ def cluster(
     variational
         Whether latent vectors are drawn from a distribution by cell, in training, which keeps
         the latent space from being stretched at will. Default: for losses on raw counts.
-    kl_warmup_epochs, input
+    kl_warmup_epochs, free_bits, input
         As in :func:`cellglass.compare`.
     random_state
         Decides everything random: the same value gives the same results on one machine.
@@ -424,8 +425,8 @@ def cluster(
         batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
         patience=patience, min_delta=min_delta, validation_fraction=validation_fraction,
         dropout_rate=dropout_rate, input_noise=input_noise, weight_decay=weight_decay,
-        variational=variational, kl_warmup_epochs=kl_warmup_epochs, input=input,
-        random_state=random_state,
+        variational=variational, kl_warmup_epochs=kl_warmup_epochs, free_bits=free_bits,
+        input=input, random_state=random_state,
     )  # fmt: skip
     settings.check_for(*adata.shape)
     check_losses_suit(

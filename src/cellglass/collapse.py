@@ -64,6 +64,7 @@ def warn_of_collapse(
         f"{who} learned nothing that tells cells apart: no dimension of the latent vectors has "
         f"a variance above {ACTIVE:g} (posterior collapse). Either the cells differ by noise "
         "alone, or the divergence had its whole weight before anything was learned. Train for "
-        f"longer than max_epochs={settings.max_epochs}, let the weight grow for longer than "
-        f"kl_warmup_epochs={settings.kl_warmup_epochs}, or train without variational.",
+        f"longer than max_epochs={settings.max_epochs}, give more than "
+        f"free_bits={settings.free_bits:g} to each dimension, let the weight grow for longer "
+        f"than kl_warmup_epochs={settings.kl_warmup_epochs}, or train without variational.",
     )

@@ -220,7 +220,8 @@ def compare(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int | None = None,
+    kl_warmup_epochs: int = 10,
+    free_bits: float = 0.25,
     n_clusters: int | None = None,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
@@ -285,8 +286,11 @@ def compare(
         divergence from the standard normal one is added to the loss of the cell. What a
         trained model gives for a cell is then the distribution's mean.
     kl_warmup_epochs
-        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
-        of `max_epochs`.
+        Epochs over which the weight of that divergence grows from 0 to 1.
+    free_bits
+        Divergence, in nats, that each latent dimension may have for nothing: what counts is
+        its mean over the cells of a batch, but never less than this. So faint groups are not
+        given up before they are learned. 0: all of it counts.
     n_clusters
         Number of clusters for k-means. Default: the number of classes among the labels,
         and without labels the number of clusters Leiden finds on the PCA of the original.
@@ -338,7 +342,7 @@ def compare(
         min_delta=min_delta, validation_fraction=validation_fraction,
         dropout_rate=dropout_rate, input_noise=input_noise,
         weight_decay=weight_decay, variational=variational,
-        kl_warmup_epochs=kl_warmup_epochs,
+        kl_warmup_epochs=kl_warmup_epochs, free_bits=free_bits,
         n_clusters=n_clusters, input=input, random_state=random_state,
     )  # fmt: skip
     called = check_callbacks(callbacks)

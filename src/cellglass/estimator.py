@@ -100,9 +100,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Whether latent vectors are drawn from a Gaussian distribution by cell, whose
         divergence from the standard normal one is added to the loss of the cell. What
         ``transform`` gives for a cell is then the distribution's mean.
-    kl_warmup_epochs : int or None, default None
-        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
-        of `max_epochs`.
+    kl_warmup_epochs : int, default 10
+        Epochs over which the weight of that divergence grows from 0 to 1.
+    free_bits : float, default 0.25
+        Divergence, in nats, that each latent dimension may have for nothing: what counts is
+        its mean over the cells of a batch, but never less than this. So faint groups are not
+        given up before they are learned. 0: all of it counts.
     input : {"auto", "counts", "log"}, default "auto"
         What the values are: raw counts, which are scaled to 10,000 a cell before
         log(1 + x) is taken; or log-normalised values, used as they are. ``"auto"`` takes
@@ -190,7 +193,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         input_noise: float = 0.0,
         weight_decay: float = 0.0,
         variational: bool = False,
-        kl_warmup_epochs: int | None = None,
+        kl_warmup_epochs: int = 10,
+        free_bits: float = 0.25,
         input: str = "auto",  # noqa: A002 - the same word in API, command line and report
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         callbacks: Callback | Sequence[Callback] | None = None,
@@ -211,6 +215,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.weight_decay = weight_decay
         self.variational = variational
         self.kl_warmup_epochs = kl_warmup_epochs
+        self.free_bits = free_bits
         self.input = input
         self.random_state = random_state
         self.callbacks = callbacks
@@ -270,9 +275,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         trained on. The state of Adam and the steps of a schedule go on from call to call,
         and start anew after ``fit``. All cells are trained on: nothing is held out, and
         ``max_epochs``, ``patience``, ``min_delta`` and ``validation_fraction`` play no
-        part, but for the default of ``kl_warmup_epochs``. With the same cells in every
-        call, without held-out cells, ``n`` calls give what ``fit`` gives in ``n`` epochs, to
-        the last bit.
+        part. With the same cells in every call, without held-out cells, ``n`` calls give
+        what ``fit`` gives in ``n`` epochs, to the last bit.
 
         Parameters
         ----------

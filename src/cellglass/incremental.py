@@ -107,6 +107,7 @@ def train_pass(
     outcome = run_epoch(
         ongoing.state, rows, cells, cells[:0], key, rates, settings.kl_weight(epoch),
         loss=loss, batch_size=size, noise=settings.noise, weight_decay=settings.weight_decay,
+        free_bits=settings.free_bits,
     )  # fmt: skip
     if not bool(outcome.finite):
         batches, _ = cut_into_batches(jax.random.permutation(key, cells), size)

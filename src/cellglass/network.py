@@ -171,21 +171,20 @@ class AutoencoderNetwork(eqx.Module):
         Returns
         -------
         tuple of Output and Array
-            The outputs; and for every cell, shape (n_cells,), the Kullback–Leibler
-            divergence of its latent distribution from the standard normal one, in nats
-            (Kingma & Welling 2014, appendix B). It is 0 unless the network is variational.
+            The outputs; and for every cell and latent dimension, shape (n_cells, n_latent),
+            the Kullback–Leibler divergence of its latent distribution from the standard
+            normal one, in nats (Kingma & Welling 2014, appendix B). It is 0 unless the
+            network is variational.
         """
         input_key, encoder_key, latent_key, decoder_key = jax.random.split(key, 4)
         if noise.input_noise:
             x = x + noise.input_noise * jax.random.normal(input_key, x.shape)
         h = _hidden(self.encoder[:-1], x, noise.dropout_rate, encoder_key)
         z = self.encoder[-1](h)  # (B, n_latent)
-        divergence = jnp.zeros(len(x))
+        divergence = jnp.zeros_like(z)
         if self.log_variance is not None:
             mean, log_variance = z, self.log_variance(h)
-            divergence = 0.5 * (
-                jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance
-            ).sum(axis=1)
+            divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
             z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(latent_key, z.shape)
         h = _hidden(self.decoder[:-1], z, noise.dropout_rate, decoder_key)
         return self._outputs(h), divergence

@@ -259,7 +259,8 @@ def select(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int | None = None,
+    kl_warmup_epochs: int = 10,
+    free_bits: float = 0.25,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     schedule: str | Callable[[int], Any] = "constant_schedule",
@@ -311,7 +312,7 @@ def select(
         Share of cells that are never trained on, in [0, 0.9]. Default 0: nothing is lost,
         as the errors are those of held-out molecules or entries anyway. Early stopping
         needs some; what is held out of them is judged as of all others.
-    dropout_rate, input_noise, weight_decay, variational, kl_warmup_epochs, input
+    dropout_rate, input_noise, weight_decay, variational, kl_warmup_epochs, free_bits, input
         As in :func:`cellglass.compare`.
     random_state
         Decides everything random: the same value gives the same results on one machine.
@@ -366,8 +367,8 @@ def select(
         learning_rate=learning_rate, schedule=schedule, patience=patience,
         min_delta=min_delta, validation_fraction=validation_fraction,
         dropout_rate=dropout_rate, input_noise=input_noise, weight_decay=weight_decay,
-        variational=variational, kl_warmup_epochs=kl_warmup_epochs, input=input,
-        random_state=random_state,
+        variational=variational, kl_warmup_epochs=kl_warmup_epochs, free_bits=free_bits,
+        input=input, random_state=random_state,
     )  # fmt: skip
     settings.check_for(*adata.shape)
     settings = replace(settings, n_latent=tuple(sorted(settings.n_latent)))

@@ -65,8 +65,12 @@ class TrainingSettings:
         Gaussian likelihood of variance 1/2.
     kl_warmup_epochs
         Epochs over which the weight of that divergence grows from 0 to 1 (Bowman et al.
-        2016); 0: it is 1 from the beginning. Default: half of ``max_epochs``. Of no effect
-        unless ``variational``.
+        2016); 0: it is 1 from the beginning. Of no effect unless ``variational``.
+    free_bits
+        Least divergence that is counted of each latent dimension, as a mean over the cells
+        of a batch, in nats: λ of Kingma et al. (2016), "Improved variational inference with
+        inverse autoregressive flow". 0: all of it counts. Of no effect unless
+        ``variational``.
     input
         What the values are: ``counts``, ``log`` or ``auto``; see
         :meth:`cellglass.preprocess.Preprocessor.fit`.
@@ -87,16 +91,14 @@ class TrainingSettings:
     input_noise: float = 0.0
     weight_decay: float = 0.0
     variational: bool = False
-    kl_warmup_epochs: int | None = None
+    kl_warmup_epochs: int = 10
+    free_bits: float = 0.25
     input: str = "auto"
     random_state: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        if self.kl_warmup_epochs is None:
-            half = half_of_epochs(self.max_epochs)
-            object.__setattr__(self, "kl_warmup_epochs", half)
 
     def check(self) -> None:
         """Refuse a setting that no training can use.
@@ -116,7 +118,7 @@ class TrainingSettings:
         check_range("random_state", self.random_state, low=0, high=2**32 - 1, integer=True)
         check_noise(
             self.dropout_rate, self.input_noise, self.weight_decay, self.variational,
-            self.kl_warmup_epochs,
+            self.kl_warmup_epochs, self.free_bits,
         )  # fmt: skip
         check_early_stopping(self.patience, self.min_delta, self.validation_fraction)
 
@@ -129,8 +131,7 @@ class TrainingSettings:
         """Weight of the divergence in an epoch, from 1."""
         if not self.variational:
             return 0.0
-        warmup = self.kl_warmup_epochs  # a number by now
-        return min(1.0, (epoch - 1) / warmup) if warmup else 1.0
+        return min(1.0, (epoch - 1) / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Hand over all settings as plain values; a schedule of one's own as ``custom``."""
@@ -175,15 +176,6 @@ class ModelSettings(TrainingSettings):
         check_n_latent(self.n_latent, n_cells, n_genes)
         check_losses([self.loss], LOSSES)
         self.check()
-
-
-def half_of_epochs(max_epochs: Any) -> int:
-    """Give the epochs over which the divergence gains its weight where no number is named.
-
-    Half of all, as faint groups are forgotten, and not found again, where it has its whole
-    weight before they are learned.
-    """
-    return max_epochs // 2 if isinstance(max_epochs, int) else 0  # which is refused
 
 
 def _plain(value: Any) -> Any:

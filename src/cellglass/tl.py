@@ -69,7 +69,8 @@ def autoencoder(
     input_noise: float = 0.0,
     weight_decay: float = 0.0,
     variational: bool = False,
-    kl_warmup_epochs: int | None = None,
+    kl_warmup_epochs: int = 10,
+    free_bits: float = 0.25,
     input: str = "auto",  # noqa: A002 - the same word in API, command line and report
     random_state: int = 0,
     callbacks: Callback | Sequence[Callback] | None = None,
@@ -130,8 +131,11 @@ def autoencoder(
         divergence from the standard normal one is added to the loss of the cell. What a
         trained model gives for a cell is then the distribution's mean.
     kl_warmup_epochs
-        Epochs over which the weight of that divergence grows from 0 to 1. Default: half
-        of `max_epochs`.
+        Epochs over which the weight of that divergence grows from 0 to 1.
+    free_bits
+        Divergence, in nats, that each latent dimension may have for nothing: what counts is
+        its mean over the cells of a batch, but never less than this. So faint groups are not
+        given up before they are learned. 0: all of it counts.
     input
         ``counts`` (raw counts: scaled to 10,000 a cell, then log1p), ``log`` (used as it
         is), or ``auto``: counts if every value is a whole number.
@@ -213,7 +217,8 @@ def autoencoder(
         schedule=schedule, patience=patience, min_delta=min_delta,
         validation_fraction=validation_fraction, dropout_rate=dropout_rate,
         input_noise=input_noise, weight_decay=weight_decay, variational=variational,
-        kl_warmup_epochs=kl_warmup_epochs, input=input, random_state=random_state,
+        kl_warmup_epochs=kl_warmup_epochs, free_bits=free_bits, input=input,
+        random_state=random_state,
     )  # fmt: skip
     called = check_callbacks(callbacks)
     slot = read_matrix(adata, layer=layer, use_raw=use_raw)

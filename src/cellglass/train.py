@@ -146,6 +146,7 @@ def train_side_by_side(
                 [one.progress.state for one in under_way], rows, *cells, keys, rates,
                 settings.kl_weight(done + 1), loss=loss, batch_size=settings.batch_size,
                 noise=settings.noise, weight_decay=settings.weight_decay,
+                free_bits=settings.free_bits,
             ))  # fmt: skip
             passed, clock = time.perf_counter() - clock, time.perf_counter()
             for one, key, outcome in zip(under_way, keys, outcomes, strict=True):
@@ -281,7 +282,7 @@ class Outcome(NamedTuple):
     finite: Array  # whether all losses and weights are
 
 
-@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay"))
+@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay", "free_bits"))
 def run_epoch(
     state: State,
     rows: Rows,
@@ -295,6 +296,7 @@ def run_epoch(
     batch_size: int,
     noise: Noise = NO_NOISE,
     weight_decay: float = 0.0,
+    free_bits: float = 0.0,
 ) -> Outcome:
     """One pass over all training cells as one program; then the held-out loss."""
     order = jax.random.permutation(key, train_cells)
@@ -305,7 +307,14 @@ def run_epoch(
         carry: State, batch: tuple[Array, Array, Array, Array]
     ) -> tuple[State, tuple[Array, Array]]:
         return train_step(
-            carry, rows, *batch, kl_weight, loss=loss, noise=noise, weight_decay=weight_decay
+            carry,
+            rows,
+            *batch,
+            kl_weight,
+            loss=loss,
+            noise=noise,
+            weight_decay=weight_decay,
+            free_bits=free_bits,
         )
 
     def score(carry: None, batch: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
@@ -353,7 +362,7 @@ def run_epochs(
     return _stacked_epochs(tuple(states), *shared, tuple(keys), rates, kl_weight, **choices)
 
 
-@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay"))
+@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay", "free_bits"))
 def _stacked_epochs(
     states: tuple[State, ...],
     rows: Rows,
@@ -386,17 +395,18 @@ def train_step(
     loss: Loss,
     noise: Noise,
     weight_decay: float,
+    free_bits: float,
 ) -> tuple[State, tuple[Array, Array]]:
     """One step of Adam on one batch; also the batch's share of the epoch's loss."""
     batch = rows.batch(cells)
 
     def objective(network: AutoencoderNetwork) -> tuple[Array, tuple[Array, Array]]:
         if noise == NO_NOISE and network.log_variance is None:
-            output, divergence = network(batch.x), jnp.zeros_like(weights)
+            output, penalty = network(batch.x), jnp.zeros(())
         else:
             output, divergence = network.disturbed(batch.x, noise, key)
+            penalty = kl_weight * charged(divergence, weights, free_bits)
         numerator, denominator = weighted(loss.terms(batch, output), weights)
-        penalty = kl_weight * (divergence * weights).sum()
         return ratio(numerator + penalty, denominator), (numerator, denominator)
 
     gradients, terms = jax.grad(objective, has_aux=True)(state.network)
@@ -417,6 +427,16 @@ def batch_terms(
     """Numerator and denominator of the loss over one batch, two scalars."""
     batch = rows.batch(cells)
     return weighted(loss.terms(batch, network(batch.x)), weights)
+
+
+def charged(divergence: Array, weights: Array, free_bits: float) -> Array:
+    """Sum divergences, shape (B, n_latent), over cells of some weights, shape (B,).
+
+    Of every dimension at least `free_bits` are counted for each cell, in the mean over the
+    batch (free bits, Kingma et al. 2016), so that it has no reason to have less.
+    """
+    of_dimensions = weights @ divergence
+    return jnp.maximum(of_dimensions, free_bits * weights.sum()).sum()
 
 
 def weighted(terms: tuple[Array, Array], weights: Array) -> tuple[Array, Array]:

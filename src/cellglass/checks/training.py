@@ -98,11 +98,13 @@ def check_noise(
     weight_decay: object,
     variational: object,
     kl_warmup_epochs: object,
+    free_bits: object,
 ) -> None:
     """Check what keeps a network from learning its cells by heart.
 
-    Rules: ``dropout_rate`` is in [0, 1), ``input_noise`` and ``weight_decay`` are in [0, 1e6],
-    ``kl_warmup_epochs`` is a whole number of at least 0; ``variational`` is True or False.
+    Rules: ``dropout_rate`` is in [0, 1), ``input_noise``, ``weight_decay`` and ``free_bits``
+    are in [0, 1e6], ``kl_warmup_epochs`` is a whole number of at least 0; ``variational`` is
+    True or False.
 
     Raises
     ------
@@ -112,6 +114,7 @@ def check_noise(
     check_range("dropout_rate", dropout_rate, low=0, high=1, high_inclusive=False)
     check_range("input_noise", input_noise, low=0, high=LARGEST)
     check_range("weight_decay", weight_decay, low=0, high=LARGEST)
+    check_range("free_bits", free_bits, low=0, high=LARGEST)
     check_range("kl_warmup_epochs", kl_warmup_epochs, low=0, integer=True)
     if not isinstance(variational, bool):
         raise InputError(f"variational is {variational!r}; expected True or False.")

@@ -122,7 +122,8 @@ def cluster(
             show_default=False,
         ),
     ] = None,
-    kl_warmup_epochs: opt.KlWarmupEpochs = None,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    free_bits: opt.FreeBits = 0.25,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -157,8 +158,8 @@ def cluster(
             "min_delta": min_delta, "validation_fraction": validation_fraction,
             "dropout_rate": dropout_rate, "input_noise": input_noise,
             "weight_decay": weight_decay, "variational": variational,
-            "kl_warmup_epochs": kl_warmup_epochs, "input": input.value,
-            "random_state": random_state,
+            "kl_warmup_epochs": kl_warmup_epochs, "free_bits": free_bits,
+            "input": input.value, "random_state": random_state,
         }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
@@ -177,12 +178,10 @@ def cluster(
                     found, output, overwrite=overwrite, resume=may_be_there()
                 )
 
-            asked = opt.as_kept(settings)
-            for name in ("loss", "n_latent", "max_epochs", "variational", "kl_warmup_epochs"):
-                if asked[name] is None:  # then the data decide
+            asked = {**settings, "loss": [loss]}
+            for name in ("loss", "n_latent", "max_epochs", "variational"):
+                if settings[name] is None:  # then the data decide
                     del asked[name]
-            if loss is not None:
-                asked["loss"] = [loss]
             done = task.do(asked, lambda: checksum(adata), make)
     if done is None:
         return

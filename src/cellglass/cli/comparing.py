@@ -50,7 +50,8 @@ def compare(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = None,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    free_bits: opt.FreeBits = 0.25,
     n_clusters: opt.NClusters = None,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
@@ -80,7 +81,7 @@ def compare(
             "min_delta": min_delta, "validation_fraction": validation_fraction,
             "dropout_rate": dropout_rate, "input_noise": input_noise,
             "weight_decay": weight_decay, "variational": variational,
-            "kl_warmup_epochs": kl_warmup_epochs,
+            "kl_warmup_epochs": kl_warmup_epochs, "free_bits": free_bits,
             "n_clusters": n_clusters, "input": input.value, "random_state": random_state,
         }  # fmt: skip
 
@@ -192,8 +193,7 @@ def _compare(
                     drawn=drawn, progress=progress,
                 )  # fmt: skip
 
-            asked = opt.as_kept(settings)
-            done = task.do(asked, lambda: checksum(adata, collect_gene_ids(adata)), make)
+            done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
     if done is None:
         return
     print_warnings(done[0].warnings)

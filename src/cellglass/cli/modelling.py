@@ -41,7 +41,8 @@ def train(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = None,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    free_bits: opt.FreeBits = 0.25,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -75,8 +76,8 @@ def train(
             validation_fraction=validation_fraction, dropout_rate=dropout_rate,
             input_noise=input_noise,
             weight_decay=weight_decay, variational=variational,
-            kl_warmup_epochs=kl_warmup_epochs, input=input.value,
-            random_state=random_state,
+            kl_warmup_epochs=kl_warmup_epochs, free_bits=free_bits,
+            input=input.value, random_state=random_state,
         )  # fmt: skip
         check_checkpointing(folder, checkpoint_every, resume=resume)
         _check_output(output, folder, overwrite=overwrite, resume=resume)

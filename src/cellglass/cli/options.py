@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -153,11 +153,13 @@ Variational = Annotated[
     typer.Option("--variational", help="Draw latent vectors from a distribution by cell."),
 ]
 KlWarmupEpochs = Annotated[
-    int | None,
+    int,
+    typer.Option(help="Epochs in which the weight of that distribution's divergence grows."),
+]
+FreeBits = Annotated[
+    float,
     typer.Option(
-        help="Epochs in which the weight of that distribution's divergence grows. Default: "
-        "half of all.",
-        show_default=False,
+        help="Divergence, in nats, that each latent dimension may have for nothing in the mean."
     ),
 ]
 NClusters = Annotated[
@@ -217,16 +219,6 @@ InputKind = Annotated[
 RandomState = Annotated[int, typer.Option(help="Decides everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page when it is done.")]
-
-
-def as_kept(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the default of ``kl_warmup_epochs``, unless the data decide the epochs."""
-    from cellglass.settings import half_of_epochs
-
-    kept = dict(settings)
-    if kept.get("kl_warmup_epochs", 0) is None and kept["max_epochs"] is not None:
-        kept["kl_warmup_epochs"] = half_of_epochs(kept["max_epochs"])
-    return kept
 
 
 @contextmanager

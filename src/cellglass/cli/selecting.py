@@ -57,7 +57,8 @@ def select(
     input_noise: opt.InputNoise = 0.0,
     weight_decay: opt.WeightDecay = 0.0,
     variational: opt.Variational = False,
-    kl_warmup_epochs: opt.KlWarmupEpochs = None,
+    kl_warmup_epochs: opt.KlWarmupEpochs = 10,
+    free_bits: opt.FreeBits = 0.25,
     layer: opt.Layer = None,
     use_raw: opt.UseRaw = False,
     input: opt.InputKind = opt.Input.auto,  # noqa: A002
@@ -92,7 +93,7 @@ def select(
             "validation_fraction": validation_fraction, "dropout_rate": dropout_rate,
             "input_noise": input_noise, "weight_decay": weight_decay,
             "variational": variational, "kl_warmup_epochs": kl_warmup_epochs,
-            "input": input.value, "random_state": random_state,
+            "free_bits": free_bits, "input": input.value, "random_state": random_state,
         }  # fmt: skip
         with opt.loggers(tensorboard, mlflow) as callbacks, bars(quiet) as progress:
             progress("Reading", 0, 1)
@@ -113,7 +114,7 @@ def select(
                     selection, output, overwrite=overwrite, resume=may_be_there()
                 )
 
-            asked = {**opt.as_kept(settings), "n_latent": sorted(sizes or [])}
+            asked = {**settings, "n_latent": sorted(sizes or [])}
             for name, given in (("n_latent", sizes), ("loss", loss)):
                 if not given:  # then the data decide
                     del asked[name]

@@ -23,7 +23,7 @@ OPTIONS = (
     "method", "n_clusters", "n_top_genes", "seeds", "resolution", "n_neighbors", "n_latent",
     "gamma", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate", "schedule",
     "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
-    "weight_decay", "variational", "kl_warmup_epochs", "input", "random_state",
+    "weight_decay", "variational", "kl_warmup_epochs", "free_bits", "input", "random_state",
 )  # fmt: skip
 OF_ONE_METHOD = {"seeds": "consensus", "gamma": "idec"}
 """Options that one method uses."""

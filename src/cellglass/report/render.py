@@ -122,7 +122,8 @@ def swatches(legend: Legend) -> dict[str, Any]:
 OPTIONS = (
     "seeds", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate", "schedule",
     "patience", "min_delta", "validation_fraction", "dropout_rate", "input_noise",
-    "weight_decay", "variational", "kl_warmup_epochs", "n_clusters", "input", "random_state",
+    "weight_decay", "variational", "kl_warmup_epochs", "free_bits", "n_clusters", "input",
+    "random_state",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from cellglass.report.select_summary import measures_of, model_name
 OPTIONS = (
     "splits", "seeds", "n_hidden", "n_layers", "max_epochs", "batch_size", "learning_rate",
     "schedule", "patience", "min_delta", "validation_fraction", "dropout_rate",
-    "input_noise", "weight_decay", "variational", "kl_warmup_epochs", "input",
+    "input_noise", "weight_decay", "variational", "kl_warmup_epochs", "free_bits", "input",
     "random_state",
 )  # fmt: skip
 
