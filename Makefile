@@ -32,7 +32,7 @@ bench: .venv/.ready .bench/keras/.ready .bench/scvi/.ready  ## Time cellglass be
 bench-growth: .venv/.ready  ## Time and memory by cells, genes, latent sizes and runs
 	.venv/bin/python benchmarks/growth.py
 
-quality: .venv/.ready  ## Judge clusters on labelled sets: make quality DATA=folder
+quality: .venv/.ready  ## Judge clusters on labelled sets, and print: make quality DATA=folder
 	.venv/bin/python benchmarks/quality/run.py $(DATA)
 
 bench-check: .venv/.ready  ## Fail if something has become far slower than it was

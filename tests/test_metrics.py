@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.spatial.distance import cdist
 from sklearn import metrics as reference
 
 from cellglass.metrics import AGREEMENT, silhouettes, squared_errors
@@ -67,12 +68,12 @@ PARTITIONS = {
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
-@pytest.mark.parametrize("chunk", [1, 13, 1024])
+@pytest.mark.parametrize("block", [1, 13, 1024])
 @pytest.mark.parametrize("n_dimensions", [1, 7])
-def test_silhouettes_equal_scikit_learn(kind, chunk, n_dimensions):
+def test_silhouettes_equal_scikit_learn(kind, block, n_dimensions):
     X = matrix((40, n_dimensions), density=0.8)
     X[5] = X[6]
-    found = silhouettes(kind(X), list(PARTITIONS.values()), chunk=chunk)
+    found = silhouettes(kind(X), list(PARTITIONS.values()), block=block)
     # float64, as scikit-learn rounds every distance between float32 cells to float32
     exact = X.astype(np.float64)
     expected = [reference.silhouette_score(exact, p) for p in PARTITIONS.values()]
@@ -83,6 +84,24 @@ def test_silhouettes_far_from_the_origin_equal_scikit_learn():
     X = matrix().astype(np.float64) + 100
     (found,) = silhouettes(X.astype(np.float32), [PARTITIONS["two"]])
     assert found == pytest.approx(reference.silhouette_score(X, PARTITIONS["two"]), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
+@pytest.mark.parametrize("width", [1e-7, 1e-4, 1e-2, 1e20])
+def test_silhouettes_of_groups_far_tighter_than_they_are_apart_equal_scikit_learn(kind, width):
+    """Squared distances within them have no digit left in 32 bits; elsewhere they overflow."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1, 2], 40)
+    X = np.eye(3, 8)[groups] * min(1, 1e5 * width) + width * rng.random((120, 8))
+    halves = np.arange(120) % 2 + 2 * groups  # what is told apart is within the groups
+    found = silhouettes(kind(X), [groups, halves], block=50)
+    expected = [_silhouette(X, p) for p in (groups, halves)]
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def _silhouette(X: np.ndarray, partition: np.ndarray) -> float:
+    """From distances without a product, so that none of them cancels."""
+    return reference.silhouette_score(cdist(X, X), partition, metric="precomputed")
 
 
 @pytest.mark.parametrize(

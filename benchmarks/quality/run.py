@@ -45,6 +45,7 @@ KEPT = ROOT / ".bench" / "quality"
 CSV = ROOT / "docs" / "quality.csv"
 PACKAGES = ("cellglass", "jax", "numpy", "scikit-learn", "igraph")
 N_GENES = 2000
+LABELS = "label"
 LOSSES_ON_COUNTS = ("poisson", "nb", "nb_gene_cell", "zinb")
 LOSSES_ON_LOGS = ("mse", "nonzero_mse", "gaussian")
 CONSENSUS = "default: consensus"
@@ -93,13 +94,18 @@ class Denoised:
 def load(path: Path) -> Set:
     """Read a set, and keep its 2,000 genes of largest variance for everybody alike."""
     adata = read_h5ad(path)
+    if LABELS not in adata.obs or adata.obs[LABELS].isna().any():
+        raise SystemExit(
+            f"{path} has no known type for every cell in obs[{LABELS!r}], so nothing can be "
+            "judged by it. Put them there, and leave out cells without one."
+        )
     X = adata.X
     preprocessor = Preprocessor.fit(X, input="auto")
     values = preprocessor.transform(X)
     genes = most_variable_genes(values, N_GENES)
     logs = values[:, genes]
     logs = logs if isinstance(logs, np.ndarray) else logs.toarray()
-    codes = adata.obs["label"].astype("category").cat.codes.to_numpy()
+    codes = adata.obs[LABELS].astype("category").cat.codes.to_numpy()
     kept = adata[:, genes].copy()
     return Set(
         path.stem, kept, codes, int(codes.max()) + 1, logs, preprocessor.input == "counts"
@@ -235,12 +241,20 @@ def keep(name: str, result: dict[str, Any]) -> None:
     path.write_text(json.dumps({"name": name, "result": result}), encoding="utf-8")
 
 
+def keep_unless_there(name: str, result: dict[str, Any]) -> None:
+    """Put a result where :func:`kept` looks for it, unless there is one."""
+    if kept(name, None) is None:
+        keep(name, result)
+
+
 def resume() -> None:
-    """Take over what the tables of an earlier machine hold."""
+    """Take over what the tables of an earlier machine hold, but nothing measured here."""
     for row in read_csv(CSV):
         name = f"{row.pop('dataset')}, {row.pop('method')}, {row.pop('random_state')}"
         del row["deviance"]
-        keep(name, {key: float(value) if value else None for key, value in row.items()})
+        keep_unless_there(
+            name, {key: float(value) if value else None for key, value in row.items()}
+        )
     denoised: dict[str, dict[str, Any]] = {}
     for row in read_csv(CSV.with_stem("denoising")):
         name = f"{row.pop('dataset')}, denoising, {row.pop('random_state')}"
@@ -249,7 +263,7 @@ def resume() -> None:
             key: float(value) if value else None for key, value in row.items()
         }
     for name, result in denoised.items():
-        keep(name, result)
+        keep_unless_there(name, result)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -415,6 +429,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if given.anew:
         shutil.rmtree(KEPT, ignore_errors=True)
+    if given.write and given.only:
+        parser.error("--write would leave all methods but those of --only out of docs/")
     if given.resume:
         resume()
     rows: list[Row] = []

@@ -11,7 +11,12 @@ from scipy import sparse
 
 from cellglass.consensus import consensus, voters
 from cellglass.matrices import sample_rows
-from cellglass.mixture import gaussian_mixture, membership, n_parameters
+from cellglass.mixture import (
+    gaussian_mixture,
+    joint_membership,
+    membership,
+    n_parameters,
+)
 from cellglass.neighbors import nearest_neighbors
 from cellglass.partition import by_size, first_cells, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
@@ -170,15 +175,16 @@ def consensus_of_spaces(
     it is left out where there are fewer than five cells for each of its parameters.
     The probabilities are averaged, first of both methods, then of all spaces
     (:func:`cellglass.consensus.consensus`).
-    So a cell that networks place differently is unsure, and so is one that lies between two
-    clusters in all of them.
 
-    Last, cells hear their neighbours, so that unsure ones are not torn from those around them:
+    Then cells hear their neighbours, so that unsure ones are not torn from those around them:
     a cell goes where its own probabilities pⱼ and what its n nearest other cells say, in each
     space, are highest together, pⱼ + Σ over neighbours of pⱼ / (n + 1). A cell that is certain
     stays. n is one for every 200 cells, at most `n_neighbors` and a quarter of the cluster
     where the cell is likeliest by itself, and no cluster loses its last cell; of more than
-    20,000 cells, a random 20,000 can be heard. Confidence is the cell's own probability.
+    20,000 cells, a random 20,000 can be heard.
+
+    How sure a cell's place among these clusters is, all spaces tell together
+    (:func:`cellglass.mixture.joint_membership`).
 
     Parameters
     ----------
@@ -203,10 +209,11 @@ def consensus_of_spaces(
     votes = [_by_both(space, number.k, random_state) for space in voting]
     own = tuple(by_size(vote.argmax(axis=1)) for vote in votes[: len(spaces)])
     found = consensus(votes, weights=weights, n_clusters=number.k)
-    clusters = _heard(
-        found, voting, weights, n_neighbors=n_neighbors, random_state=random_state
+    clusters = by_size(
+        _heard(found, voting, weights, n_neighbors=n_neighbors, random_state=random_state)
     )
-    return _numbered(clusters, found, number, own)
+    sure = joint_membership(voting, weights, clusters)
+    return _numbered(clusters, sure, number, own)
 
 
 def neighbors_heard(n_cells: int, n_neighbors: int) -> int:

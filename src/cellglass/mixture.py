@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,20 +64,46 @@ def membership(X: np.ndarray, clusters: np.ndarray) -> np.ndarray:
         Shape (n_cells, n_clusters); rows add up to 1. The most probable cluster of a cell need
         not be its own.
     """
-    n_clusters = int(clusters.max()) + 1
-    if n_clusters == 1:
+    if clusters.max() == 0:
         return np.ones((len(X), 1))
     X = _whitened(X)
-    sizes = np.bincount(clusters, minlength=n_clusters)
-    means = np.stack([X[clusters == j].mean(axis=0) for j in range(n_clusters)])
-    within = X - means[clusters]
-    covariance = within.T @ within / len(X) + FLOOR * np.eye(X.shape[1])
-    model = _fitted(
-        X, n_clusters, n_init=1, random_state=0, weights_init=sizes / len(X),
-        means_init=means, precisions_init=np.linalg.inv(covariance),
-    )  # fmt: skip
-    found: np.ndarray = model.predict_proba(X)
+    found: np.ndarray = _fitted_from(X, clusters).predict_proba(X)
     return found
+
+
+def joint_membership(
+    spaces: Sequence[np.ndarray], weights: Sequence[float], clusters: np.ndarray
+) -> np.ndarray:
+    """Tell how probable each cluster is for every cell, by several views of the same cells.
+
+    In each space a cell has one linear discriminant score a cluster, the logarithm of its
+    density there but for what all clusters share. Scores are averaged over the spaces, and
+    :func:`membership` is asked in the space of these means. So it is measured, not assumed,
+    how far the errors of the spaces cancel: spaces that err alike are as sure together as one
+    of them is, and spaces that err independently are surer.
+
+    Parameters
+    ----------
+    spaces
+        Such as latent vectors of several networks, each of shape (n_cells, n_dimensions).
+    weights
+        How much the scores of each space count.
+    clusters
+        Shape (n_cells,), integers from 0, all of which occur.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_cells, n_clusters); rows add up to 1.
+    """
+    scores = np.zeros((len(clusters), int(clusters.max()) + 1))
+    for space, weight in zip(spaces, weights, strict=True):
+        X = _whitened(space)
+        model = _fitted_from(X, clusters)
+        axes = model.precisions_ @ model.means_.T  # (n_dimensions, n_clusters)
+        own = X @ axes - 0.5 * (model.means_.T * axes).sum(axis=0)
+        scores += weight * (own - own.mean(axis=1, keepdims=True))
+    return membership(scores / sum(weights), clusters)
 
 
 def n_parameters(n_dimensions: int, n_clusters: int) -> int:
@@ -115,6 +142,19 @@ def _fitted(
     with one_at_a_time, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X)
+
+
+def _fitted_from(X: np.ndarray, clusters: np.ndarray) -> Any:
+    """Fit a mixture to whitened values, starting from clusters."""
+    n_clusters = int(clusters.max()) + 1
+    sizes = np.bincount(clusters, minlength=n_clusters)
+    means = np.stack([X[clusters == j].mean(axis=0) for j in range(n_clusters)])
+    within = X - means[clusters]
+    covariance = within.T @ within / len(X) + FLOOR * np.eye(X.shape[1])
+    return _fitted(
+        X, n_clusters, n_init=1, random_state=0, weights_init=sizes / len(X),
+        means_init=means, precisions_init=np.linalg.inv(covariance),
+    )  # fmt: skip
 
 
 def _probabilities(X: np.ndarray, model: Any) -> np.ndarray:
