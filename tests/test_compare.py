@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 from sklearn import decomposition
+from sklearn.neighbors import NearestNeighbors
 
 import cellglass as cg
 import cellglass.compare  # so that it is in sys.modules; the name stays the function's
@@ -20,6 +21,7 @@ from cellglass.batches import SparseRows, on_device
 from cellglass.compare import Comparison, compare, split_cells
 from cellglass.errors import InputError, TrainingError
 from cellglass.matrices import Parts
+from cellglass.tsne import affinities_of_map, neighbors_of_map
 
 module = sys.modules["cellglass.compare"]
 FEW = {"n_latent": 2, "loss": "nonzero_mse", "max_epochs": 2, "n_hidden": 8}
@@ -209,6 +211,29 @@ def test_reconstructions_of_many_cells_are_never_held_gene_by_gene(labelled, mon
         found.append(np.abs(one.reconstruction_maps.pca).sum())
     assert taken and max(taken) <= 16
     np.testing.assert_allclose(in_parts, whole, rtol=1e-3)
+
+
+def test_of_many_cells_neighbours_are_looked_for_once_in_each_space(labelled, monkeypatch):
+    monkeypatch.setattr("cellglass.evaluate.JUDGED_IN_FULL", 30)
+    monkeypatch.setattr("cellglass.evaluate.N_COMPONENTS", 5)
+    fit, searched, mapped = NearestNeighbors.fit, [], []
+
+    def watched(finder, X) -> NearestNeighbors:
+        searched.append(X.shape)
+        return fit(finder, X)
+
+    def seen(scores, *, P=None) -> np.ndarray:
+        mapped.append((scores, P))
+        return scores[:, :2]
+
+    monkeypatch.setattr(NearestNeighbors, "fit", watched)
+    monkeypatch.setattr("cellglass.project.tsne", seen)
+    run(labelled)
+    assert len(searched) == 4  # the original, PCA, the latent vectors and the reconstruction
+    assert len(mapped) == 3
+    for scores, P in mapped:
+        expected = affinities_of_map(neighbors_of_map(scores))
+        np.testing.assert_allclose(P.toarray(), expected.toarray(), rtol=1e-4)
 
 
 def test_counts_and_their_logarithms_give_the_same(labelled, comparison):

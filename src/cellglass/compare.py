@@ -26,7 +26,7 @@ from cellglass.checks import (
     find_constant_genes,
 )
 from cellglass.collapse import warn_of_collapse
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space, judged_space
+from cellglass.evaluate import Baseline, Evaluation, Reference, Space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
     check_losses_suit,
@@ -39,14 +39,12 @@ from cellglass.fit import (
 )
 from cellglass.genes import collect_gene_ids
 from cellglass.given import as_anndata, as_tuple
-from cellglass.judging import Judged, Judging
+from cellglass.judging import Judged, Judging, Original
 from cellglass.labels import known_classes
 from cellglass.losses import LOSSES
 from cellglass.metrics import fraction_zero, total_variance
 from cellglass.model import Model
-from cellglass.neighbors import nearest_neighbors
-from cellglass.partition import leiden
-from cellglass.pca import PCA, fit_pca
+from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor, holds_whole_numbers
 from cellglass.project import N_COMPONENTS, Maps
 from cellglass.settings import ModelSettings, TrainingSettings
@@ -366,9 +364,9 @@ def compare(
     pca_of_training_cells = fit_pca(
         X, max(settings.n_latent), random_state=random_state, cells=~is_validation
     )
-    space = judged_space(X, pca)
-    neighbors = nearest_neighbors(space)
-    k, k_from = _choose_n_clusters(settings, classes, X, pca)
+    told = _n_clusters_told(settings, classes)
+    before = Original.of(X, pca, near_by_scores=told is None)
+    k, k_from = told or (before.n_clusters_by_leiden(random_state), "leiden")
     size_factors = preprocessor.size_factors(adata.X)
     rows = on_device(X, size_factors, may_share=True)  # nobody writes to X
     epochs = Epochs(progress, n_runs, max_epochs)
@@ -391,13 +389,13 @@ def compare(
     ):
         reference = Reference(
             labels=None if classes is None else np.asarray(classes.codes),
-            n_clusters=k, neighbors=neighbors, random_state=random_state,
+            n_clusters=k, neighbors=before.neighbors, random_state=random_state,
         )  # fmt: skip
         scale = None
         if size_factors is not None and holds_whole_numbers(adata.X):
             scale = CountScale(X, size_factors, ~is_validation)
         judging = Judging(pool, X, reference, scale)
-        maps_begun, original_begun = judging.begin_original(pca, space)
+        maps_begun, original_begun = judging.begin_original(before)
         baselines_begun = [
             judging.begin_pca(size, pca_of_training_cells.first(size))
             for size in settings.n_latent
@@ -443,16 +441,11 @@ def compare(
     )  # fmt: skip
 
 
-def _choose_n_clusters(
-    settings: Settings,
-    classes: pd.Categorical[str] | None,
-    X: np.ndarray | sparse.csr_matrix,
-    pca: PCA,
-) -> tuple[int, str]:
+def _n_clusters_told(
+    settings: Settings, classes: pd.Categorical[str] | None
+) -> tuple[int, str] | None:
     if settings.n_clusters is not None:
         return settings.n_clusters, "given"
     if classes is not None:
         return len(classes.categories), "labels"
-    neighbors = nearest_neighbors(pca.transform(X))
-    clusters = leiden(neighbors, random_state=settings.random_state)
-    return int(clusters.max()) + 1, "leiden"
+    return None

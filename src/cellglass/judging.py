@@ -24,12 +24,13 @@ from cellglass.expectation import CountScale
 from cellglass.losses import LOSSES
 from cellglass.matrices import Parts, all_finite
 from cellglass.metrics import SquaredErrors, mean_at_zeros, squared_errors, total_variance
-from cellglass.neighbors import N_NEIGHBORS, find_neighbors
+from cellglass.neighbors import N_NEIGHBORS, nearest_neighbors
+from cellglass.partition import leiden
 from cellglass.pca import PCA, fit_pca
 from cellglass.project import N_COMPONENTS, Maps, map_scores, project
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
-from cellglass.tsne import affinities, n_tsne_neighbors, perplexity_of
+from cellglass.tsne import affinities_of_map, neighbors_of_map
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,51 @@ class Predicted:
     log_likelihoods: np.ndarray | None
     variance: float
     mean_at_zeros: float | None
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is known of the cells themselves before anything is trained.
+
+    Attributes
+    ----------
+    pca, scores
+        The first principal axes, as many as t-SNE looks at, and the cells along them.
+    space
+        What they are judged by: all genes, or the scores.
+    neighbors
+        Nearest neighbours in that space, shape (n_cells, 15).
+    near_by_scores, P
+        Neighbours by the scores, of the same shape, and by more of them
+        :func:`cellglass.tsne.affinities_of_map`; None where nobody needed them yet.
+    """
+
+    pca: PCA
+    scores: np.ndarray
+    space: np.ndarray | sparse.csr_matrix
+    neighbors: np.ndarray
+    near_by_scores: np.ndarray | None
+    P: sparse.csr_matrix | None
+
+    @classmethod
+    def of(
+        cls, X: np.ndarray | sparse.csr_matrix, pca: PCA, *, near_by_scores: bool
+    ) -> Original:
+        """Find neighbours, among the scores, too, if they are asked for or all that counts."""
+        scores = pca.transform(X)
+        in_full = judged_in_full(X.shape)
+        if in_full and not near_by_scores:
+            return cls(pca, scores, X, nearest_neighbors(X), None, None)
+        near = neighbors_of_map(scores)
+        few = near.indices[:, :N_NEIGHBORS].copy()
+        space, neighbors = (X, nearest_neighbors(X)) if in_full else (scores, few)
+        return cls(pca, scores, space, neighbors, few, affinities_of_map(near))
+
+    def n_clusters_by_leiden(self, random_state: int) -> int:
+        """Give the number of clusters that Leiden finds by the scores."""
+        near = self.near_by_scores
+        near = nearest_neighbors(self.scores) if near is None else near
+        return int(leiden(near, random_state=random_state).max()) + 1
 
 
 @dataclass(frozen=True)
@@ -71,23 +117,13 @@ class Judging:
     reference: Reference
     scale: CountScale | None
 
-    def begin_original(
-        self, pca: PCA, space: np.ndarray | sparse.csr_matrix
-    ) -> tuple[Future[Maps], Future[Space]]:
-        """Begin with the cells themselves, from what is known of them already.
-
-        Parameters
-        ----------
-        pca
-            The first principal axes, as many as t-SNE looks at.
-        space
-            What they are judged by, :func:`cellglass.evaluate.judged_space`, in which the
-            neighbours of the reference were found.
-        """
-        seed = self.reference.random_state
+    def begin_original(self, before: Original) -> tuple[Future[Maps], Future[Space]]:
+        """Begin with the cells themselves, from what is known of them already."""
         return (
-            self.pool.submit(project, self.X, random_state=seed, pca=pca),
-            self.pool.submit(judge, space, self.reference, neighbors=self.reference.neighbors),
+            self.pool.submit(map_scores, before.scores, before.pca, P=before.P),
+            self.pool.submit(
+                judge, before.space, self.reference, neighbors=self.reference.neighbors
+            ),
         )
 
     def begin_pca(self, n_components: int, pca: PCA) -> Future[Baseline]:
@@ -131,10 +167,9 @@ class Judging:
         if Z.shape[1] > N_COMPONENTS:  # t-SNE finds its own
             return judge(Z, self.reference), project(Z, random_state=seed)
         # t-SNE sees all principal components, which keep every distance.
-        n_near = n_tsne_neighbors(len(Z))
-        near = find_neighbors(Z, max(n_near, min(N_NEIGHBORS, len(Z) - 1)))
+        near = neighbors_of_map(Z)
         space = judge(Z, self.reference, neighbors=near.indices[:, :N_NEIGHBORS])
-        P = affinities(near.first(n_near), perplexity_of(len(Z)))
+        P = affinities_of_map(near)
         del near  # t-SNE takes long, and they take much memory
         return space, project(Z, random_state=seed, P=P)
 
@@ -150,8 +185,16 @@ class Judging:
             raise _not_finite(settings, training)
         pca = fit_pca(coordinates, N_COMPONENTS, random_state=self.reference.random_state)
         scores = pca.transform(coordinates)
-        space = coordinates[:] if in_full else scores
-        return judge(space, self.reference, find_clusters=False), map_scores(scores, pca)
+        if in_full:
+            space = judge(coordinates[:], self.reference, find_clusters=False)
+            return space, map_scores(scores, pca)
+        near = neighbors_of_map(scores)  # both see the same
+        space = judge(
+            scores, self.reference, neighbors=near.indices[:, :N_NEIGHBORS], find_clusters=False
+        )
+        P = affinities_of_map(near)
+        del near
+        return space, map_scores(scores, pca, P=P)
 
 
 @dataclass(frozen=True)

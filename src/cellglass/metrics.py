@@ -281,23 +281,21 @@ def silhouettes(
         In [−1, 1]; None where a partition has one part, or every cell its own.
     """
     members = [np.eye(int(p.max()) + 1, dtype=np.float32)[p] for p in partitions]
-    sums = _distance_sums(X, np.hstack(members), block)  # (n_cells, parts of all partitions)
-    ends = np.cumsum([member.shape[1] for member in members])
     found: list[float | None] = []
-    for member, of_parts in zip(members, np.split(sums, ends[:-1], axis=1), strict=True):
+    for member, sums in zip(members, _distance_sums(X, members, block), strict=True):
         sizes = member.sum(axis=0, dtype=np.float64)
-        total = _silhouette_sum(of_parts, sizes, member)
+        total = _silhouette_sum(sums, sizes, member)
         defined = 2 <= np.count_nonzero(sizes) <= len(member) - 1
         found.append(total / len(member) if defined else None)
     return found
 
 
 def _distance_sums(
-    X: np.ndarray | sparse.csr_matrix, member: np.ndarray, block: int
-) -> np.ndarray:
+    X: np.ndarray | sparse.csr_matrix, members: Sequence[np.ndarray], block: int
+) -> list[np.ndarray]:
     """Add up every cell's distances to the cells of each part, in units of the largest value.
 
-    Of shape (n_cells, n_parts).
+    Of shape (n_cells, n_parts) for each partition; no other one changes a bit of them.
     """
     if isinstance(X, np.ndarray):
         X = X - X.mean(axis=0, dtype=np.float64)
@@ -307,14 +305,15 @@ def _distance_sums(
         (short.multiply(short) if sparse.issparse(short) else short**2).sum(axis=1)
     )
     norms = norms.reshape(-1)
-    sums = np.zeros((len(member), member.shape[1]))
-    runs = [slice(i, i + block) for i in range(0, len(member), block)]
+    sums = [np.zeros(member.shape) for member in members]
+    runs = [slice(i, i + block) for i in range(0, X.shape[0], block)]
     for i, rows in enumerate(runs):
         for columns in runs[i:]:
             distances = _distances(X, short, norms, rows, columns)
-            sums[rows] += distances @ member[columns]
-            if columns != rows:
-                sums[columns] += distances.T @ member[rows]
+            for total, member in zip(sums, members, strict=True):
+                total[rows] += distances @ member[columns]
+                if columns != rows:
+                    total[columns] += distances.T @ member[rows]
     return sums
 
 

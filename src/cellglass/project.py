@@ -65,8 +65,8 @@ def project(
     pca
         The first 50 principal axes of the space, where they are known.
     P
-        Joint probabilities of neighbouring cells, :func:`cellglass.tsne.affinities`, by what
-        t-SNE sees, where they are known.
+        Joint probabilities of neighbouring cells, :func:`cellglass.tsne.affinities_of_map`, by
+        what t-SNE sees, where they are known.
     """
     if pca is None:
         pca = fit_pca(X, N_COMPONENTS, random_state=random_state)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from cellglass.matrices import row_chunks
-from cellglass.neighbors import Neighbors, find_neighbors
+from cellglass.neighbors import N_NEIGHBORS, Neighbors, find_neighbors
 
 PERPLEXITY = 30.0
 EXACT_CELLS = 10_000
@@ -23,6 +23,18 @@ def perplexity_of(n_cells: int) -> float:
     return min(PERPLEXITY, (n_cells - 1) / 3)
 
 
+def neighbors_of_map(scores: np.ndarray) -> Neighbors:
+    """Find as many neighbours as t-SNE looks at, and no fewer than a space is judged by."""
+    n_cells = len(scores)
+    return find_neighbors(scores, max(n_tsne_neighbors(n_cells), min(N_NEIGHBORS, n_cells - 1)))
+
+
+def affinities_of_map(near: Neighbors) -> sparse.csr_matrix:
+    """Joint probabilities, :func:`affinities`, by which t-SNE lays such neighbours out."""
+    n_cells = len(near.indices)
+    return affinities(near.first(n_tsne_neighbors(n_cells)), perplexity_of(n_cells))
+
+
 def tsne(scores: np.ndarray, *, P: sparse.csr_matrix | None = None) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton 2008) from a start by PCA (Kobak & Berens 2019).
 
@@ -34,7 +46,7 @@ def tsne(scores: np.ndarray, *, P: sparse.csr_matrix | None = None) -> np.ndarra
     scores
         Principal components of the cells, shape (n_cells, n_components ≥ 2).
     P
-        Their :func:`affinities`, where known.
+        Their :func:`affinities_of_map`, where known.
 
     Returns
     -------
@@ -48,9 +60,7 @@ def tsne(scores: np.ndarray, *, P: sparse.csr_matrix | None = None) -> np.ndarra
     from cellglass.layout import descend
 
     if P is None:
-        near = find_neighbors(scores, n_tsne_neighbors(n_cells))
-        P = affinities(near, perplexity_of(n_cells))
-        del near  # the descent takes long, and they take much memory
+        P = affinities_of_map(neighbors_of_map(scores))
     layout = descend(P, start, exact=n_cells <= EXACT_CELLS)
     layout = np.asarray(layout, np.float64)
     return layout - layout.mean(axis=0)
