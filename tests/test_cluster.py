@@ -1,6 +1,7 @@
 """From a matrix to clusters and a page, from Python and from the command line."""
 
 import json
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cellglass as cg
+from cellglass import kept_models
 from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.cluster_space import consensus_of_spaces
@@ -265,6 +267,28 @@ def test_the_tool_for_anndata_finds_what_the_one_call_finds(n_cells):
     np.testing.assert_allclose(
         adata.obs["ae_consensus_confidence"], found.confidence, rtol=1e-9
     )
+
+
+def test_networks_beside_a_model_from_before_there_were_free_bits_have_none(
+    counts, monkeypatch
+):
+    adata = counts.copy()
+    settings = {"n_latent": 4, "loss": "nb", "max_epochs": 30, "kl_warmup_epochs": 0}
+    cg.tl.autoencoder(adata, variational=True, free_bits=0, **settings)
+    take = kept_models.trained_on
+
+    def beside(**changed) -> np.ndarray:
+        def trained_on(adata, key):
+            on = take(adata, key)
+            settings = {**on.model.settings, **changed}
+            settings = {name: value for name, value in settings.items() if value != "none"}
+            return replace(on, model=replace(on.model, settings=settings))
+
+        monkeypatch.setattr(kept_models, "trained_on", trained_on)
+        return kept_models.fellow_spaces(adata, "ae", 2, random_state=0)[0][0]
+
+    np.testing.assert_array_equal(beside(free_bits="none"), beside())
+    assert (beside(free_bits=0.25) != beside()).any()
 
 
 def test_representations_that_are_named_vote_alone(counts):

@@ -119,7 +119,9 @@ def idec(
 
     Deep embedded clustering in its joint form (IDEC, Guo et al. 2017): what is made small is
     L + γ · KL(P ‖ Q), the first term the network's own loss, a mean over entries, the second
-    a mean over cells, of :func:`divergence`. Keeping the reconstruction loss keeps the
+    a mean over cells, of :func:`divergence`. Of a variational network that is the loss of the
+    means of its latent distributions: nothing is drawn, and nothing else is added or disturbed
+    in joint training. Keeping the reconstruction loss keeps the
     latent vectors from being torn into clusters that are not in the data, which clustering
     alone does (Xie et al. 2016). Centres begin at those of k-means and are trained, too. P is
     computed from all cells at the beginning of every epoch and held fixed through it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -181,7 +181,8 @@ def fellow_spaces(
             "method, such as method='leiden'."
         )
     known = {field.name for field in fields(ModelSettings)}
-    given = {name: value for name, value in model.settings.items() if name in known}
+    given: dict[str, Any] = {"free_bits": 0.0}  # as before there were any
+    given |= {name: value for name, value in model.settings.items() if name in known}
     settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
     trained = train_seeds(
         on.rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),

@@ -366,6 +366,9 @@ def cluster(
     the first; the other methods, but for ``idec``, train nothing. :func:`cellglass.cluster`
     does all of it at once, from the matrix to a page.
 
+    Marker genes are scanpy's, on log-normalised values:
+    ``sc.tl.rank_genes_groups(adata, "ae_consensus", method="wilcoxon")``.
+
     Parameters
     ----------
     adata
@@ -403,7 +406,8 @@ def cluster(
         Name of the result. Default: that of the representation, without a leading ``X_``,
         and the method: ``ae_consensus``.
     random_state
-        Decides everything random.
+        Decides everything random but the other networks of a consensus: these have the
+        random state of the one that is named, and further seeds.
     copy
         Whether to leave `adata` as it is and return a changed copy.
 
