@@ -58,6 +58,17 @@ def test_faint_groups_are_found_where_each_dimension_has_free_bits(faint):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [(1500, 200, 5), (300, 1000, 4)], ids=["faint", "few cells"])
+def test_the_default_is_no_worse_than_its_median_member_on_simulated_cells(size):
+    """With principal components, which of few cells have as many votes as all networks."""
+    adata = cg.simulate(*size, random_state=1)
+    found = cg.cluster(adata.layers["counts"], n_clusters=size[2])
+    of_members = [AGREEMENT["ari"](adata.obs["label"], m) for m in found.found.members]
+    assert len(of_members) == 5
+    assert AGREEMENT["ari"](adata.obs["label"], found.clusters) >= np.median(of_members)
+
+
+@pytest.mark.slow
 def test_of_faint_groups_a_network_learns_nothing_under_the_whole_divergence(faint):
     X, groups = faint
     found = cg.cluster(X, "kmeans", n_clusters=5, free_bits=0)

@@ -127,7 +127,7 @@ def whole_job(rounds: int) -> Measured:
         return run(
             [OURS, "-m", "cellglass", "compare", given / "log.npy",
              "--labels", given / "labels.txt", "-o", out / "cellglass", "--overwrite", "-q"],
-            CELLGLASS_CACHE=str(cache),
+            CELLGLASS_CACHE=str(cache), NUMBA_CACHE_DIR=str(cache / "numba"),
         )  # fmt: skip
 
     notebook = [KERAS, PEERS / "keras_notebook.py", given / "log.npy", given / "labels.txt"]
