@@ -426,11 +426,11 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/")
     given = parser.parse_args()
+    if given.write and given.only:
+        parser.error("--write would leave all methods but those of --only out of docs/")
     warnings.simplefilter("ignore")
     if given.anew:
         shutil.rmtree(KEPT, ignore_errors=True)
-    if given.write and given.only:
-        parser.error("--write would leave all methods but those of --only out of docs/")
     if given.resume:
         resume()
     rows: list[Row] = []

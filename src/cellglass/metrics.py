@@ -299,7 +299,9 @@ def _distance_sums(
     """
     if isinstance(X, np.ndarray):
         X = X - X.mean(axis=0, dtype=np.float64)
-    X = X / (float(abs(X).max()) or 1.0)
+    else:
+        X = X.astype(np.float64)
+    X /= max(float(X.max()), -float(X.min())) or 1.0  # in place: it may be large
     short = X.astype(np.float32)
     norms = np.asarray(
         (short.multiply(short) if sparse.issparse(short) else short**2).sum(axis=1)
