@@ -22,7 +22,7 @@ import cellglass as cg
 from cellglass.cli import app
 from cellglass.report import write
 from cellglass.report.colors import class_styles
-from cellglass.report.figures import classes_of, draw, draw_run
+from cellglass.report.figures import RunFigures, classes_of, draw
 from cellglass.report.render import command, python_call, render
 from cellglass.report.write import REPORT
 from conftest import HOSTILE
@@ -293,7 +293,7 @@ def test_runs_are_handed_out_in_order_and_drawn_early_they_look_the_same(small, 
     drawn, done = {}, []
 
     def draw_early(run, original, labels):
-        drawn[run.name] = list(draw_run(run, original, labels))
+        drawn[run.name] = list(RunFigures(original, labels).of(run))
 
     comparison = cg.compare(
         small, n_latent=(2, 3), n_hidden=8, max_epochs=3, on_run=draw_early,

@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from sklearn.manifold import TSNE
 from sklearn.manifold._t_sne import _joint_probabilities_nn
 from sklearn.neighbors import NearestNeighbors
 
-from cellglass import matrices
 from cellglass import tsne as module
 from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
 from cellglass.layout import FEW, _attract, _repel, descend
 from cellglass.neighbors import find_neighbors, nearest_neighbors
 from cellglass.pca import fit_pca
+from cellglass.perplexity import conditional_probabilities
 from cellglass.tsne import affinities, n_tsne_neighbors, perplexity_of, tsne
 
 
@@ -57,13 +60,22 @@ def test_affinities_equal_scikit_learns(n):
     assert found.sum() == pytest.approx(1)
 
 
-def test_affinities_are_the_same_whatever_is_computed_at_a_time(monkeypatch):
-    scores = grouped(400)
-    whole = affinities_of(scores)
-    monkeypatch.setattr(matrices, "CHUNK_VALUES", 7 * n_tsne_neighbors(400))
-    np.testing.assert_allclose(
-        affinities_of(scores).toarray(), whole.toarray(), rtol=1e-4, atol=1e-12
-    )
+@given(
+    distances=arrays(np.float32, (3, 40), elements=st.floats(1, 100, width=16)),
+    perplexity=st.floats(2, 39),
+)
+@example(distances=np.tile(np.linspace(1e4, 1e4 + 1, 40), (3, 1)), perplexity=13.0)
+def test_weights_have_the_perplexity_that_is_asked_for(distances, perplexity):
+    distances = np.sort(distances.astype(np.float64), axis=1)
+    weights = conditional_probabilities(distances, perplexity).astype(np.float64)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert (np.diff(weights, axis=1) <= 1e-7).all()  # the farther, the less
+    entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-300)), axis=1)
+    # So many cells at the least distance of all, or so few apart, allow of no other weights.
+    nearest = (distances <= distances[:, :1]).sum(axis=1)
+    possible = nearest < perplexity
+    assert (entropy >= np.log(perplexity) - 1e-3).all()
+    np.testing.assert_allclose(entropy[possible], np.log(perplexity), atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from cellglass.checks import (
     find_constant_genes,
 )
 from cellglass.collapse import warn_of_collapse
-from cellglass.evaluate import Baseline, Evaluation, Reference, Space
+from cellglass.evaluate import Baseline, Evaluation, Space
 from cellglass.expectation import CountScale
 from cellglass.fit import (
     check_losses_suit,
@@ -39,14 +39,13 @@ from cellglass.fit import (
 )
 from cellglass.genes import collect_gene_ids
 from cellglass.given import as_anndata, as_tuple
-from cellglass.judging import Judged, Judging, Original
+from cellglass.judging import Judged, Judging
 from cellglass.labels import known_classes
 from cellglass.losses import LOSSES
 from cellglass.metrics import fraction_zero, total_variance
 from cellglass.model import Model
-from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor, holds_whole_numbers
-from cellglass.project import N_COMPONENTS, Maps
+from cellglass.project import Maps
 from cellglass.settings import ModelSettings, TrainingSettings
 from cellglass.stages import Epochs, Progress, Stage, silent
 from cellglass.training_progress import Training
@@ -360,13 +359,7 @@ def compare(
 
     n_runs = len(settings.of_runs())
     stage = Stage(progress, "Maps and clusters", 1 + len(settings.n_latent) + n_runs)
-    pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
-    pca_of_training_cells = fit_pca(
-        X, max(settings.n_latent), random_state=random_state, cells=~is_validation
-    )
-    told = _n_clusters_told(settings, classes)
-    before = Original.of(X, pca, near_by_scores=told is None)
-    k, k_from = told or (before.n_clusters_by_leiden(random_state), "leiden")
+    told, k_from = _n_clusters_told(settings, classes)
     size_factors = preprocessor.size_factors(adata.X)
     rows = on_device(X, size_factors, may_share=True)  # nobody writes to X
     epochs = Epochs(progress, n_runs, max_epochs)
@@ -387,19 +380,15 @@ def compare(
         kept_on_failure(kept),
         last_good_kept(kept, make),
     ):
-        reference = Reference(
-            labels=None if classes is None else np.asarray(classes.codes),
-            n_clusters=k, neighbors=before.neighbors, random_state=random_state,
-        )  # fmt: skip
         scale = None
         if size_factors is not None and holds_whole_numbers(adata.X):
             scale = CountScale(X, size_factors, ~is_validation)
-        judging = Judging(pool, X, reference, scale)
-        maps_begun, original_begun = judging.begin_original(before)
-        baselines_begun = [
-            judging.begin_pca(size, pca_of_training_cells.first(size))
-            for size in settings.n_latent
-        ]
+        judging = Judging.begin(
+            pool, X, scale, labels=None if classes is None else np.asarray(classes.codes),
+            n_clusters=told, random_state=random_state,
+        )  # fmt: skip
+        maps_begun, original_begun = judging.begin_original()
+        baselines_begun = judging.begin_pca(settings.n_latent, ~is_validation)
         spread = total_variance(X)
         judged: list[Judged] = []
         runs: list[Evaluation] = []
@@ -434,7 +423,7 @@ def compare(
         gene_names=genes, gene_ids=gene_ids,
         fraction_zero=fraction_zero(X), total_variance=spread,
         constant=find_constant_genes(X), labels=classes, is_validation=is_validation,
-        n_clusters=k, n_clusters_from=k_from, original=original,
+        n_clusters=judging.reference.n_clusters, n_clusters_from=k_from, original=original,
         original_maps=original_maps,
         likelihood_limits=None if scale is None else scale.limits(),
         baselines=tuple(baselines), runs=tuple(runs),
@@ -443,9 +432,9 @@ def compare(
 
 def _n_clusters_told(
     settings: Settings, classes: pd.Categorical[str] | None
-) -> tuple[int, str] | None:
+) -> tuple[int | None, str]:
     if settings.n_clusters is not None:
         return settings.n_clusters, "given"
     if classes is not None:
         return len(classes.categories), "labels"
-    return None
+    return None, "leiden"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
@@ -63,37 +64,36 @@ class Original:
         What they are judged by: all genes, or the scores.
     neighbors
         Nearest neighbours in that space, shape (n_cells, 15).
-    near_by_scores, P
-        Neighbours by the scores, of the same shape, and by more of them
-        :func:`cellglass.tsne.affinities_of_map`; None where nobody needed them yet.
+    P
+        :func:`cellglass.tsne.affinities_of_map` by the scores; None where nobody needed their
+        neighbours yet.
+    n_clusters
+        That k-means looks for.
     """
 
     pca: PCA
     scores: np.ndarray
     space: np.ndarray | sparse.csr_matrix
     neighbors: np.ndarray
-    near_by_scores: np.ndarray | None
     P: sparse.csr_matrix | None
+    n_clusters: int
 
     @classmethod
     def of(
-        cls, X: np.ndarray | sparse.csr_matrix, pca: PCA, *, near_by_scores: bool
+        cls, X: np.ndarray | sparse.csr_matrix, *, n_clusters: int | None, random_state: int
     ) -> Original:
-        """Find neighbours, among the scores, too, if they are asked for or all that counts."""
+        """Look at them; None stands for as many clusters as Leiden finds by the scores."""
+        pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
         scores = pca.transform(X)
         in_full = judged_in_full(X.shape)
-        if in_full and not near_by_scores:
-            return cls(pca, scores, X, nearest_neighbors(X), None, None)
+        if in_full and n_clusters is not None:
+            return cls(pca, scores, X, nearest_neighbors(X), None, n_clusters)
         near = neighbors_of_map(scores)
         few = near.indices[:, :N_NEIGHBORS].copy()
+        if n_clusters is None:
+            n_clusters = int(leiden(few, random_state=random_state).max()) + 1
         space, neighbors = (X, nearest_neighbors(X)) if in_full else (scores, few)
-        return cls(pca, scores, space, neighbors, few, affinities_of_map(near))
-
-    def n_clusters_by_leiden(self, random_state: int) -> int:
-        """Give the number of clusters that Leiden finds by the scores."""
-        near = self.near_by_scores
-        near = nearest_neighbors(self.scores) if near is None else near
-        return int(leiden(near, random_state=random_state).max()) + 1
+        return cls(pca, scores, space, neighbors, affinities_of_map(near), n_clusters)
 
 
 @dataclass(frozen=True)
@@ -106,29 +106,61 @@ class Judging:
         Threads, :func:`cellglass.workers.workers`.
     X
         Preprocessed values, shape (n_cells, n_genes).
-    reference
-        Of the same cells.
     scale
         Of raw counts; None where the matrix does not hold any.
+    before
+        What is known of the cells, and what everything else is judged against. A task waits
+        for it, which is no deadlock, since whatever is waited for was begun before.
     """
 
     pool: Executor
     X: np.ndarray | sparse.csr_matrix
-    reference: Reference
     scale: CountScale | None
+    before: Future[tuple[Original, Reference]]
 
-    def begin_original(self, before: Original) -> tuple[Future[Maps], Future[Space]]:
+    @classmethod
+    def begin(
+        cls,
+        pool: Executor,
+        X: np.ndarray | sparse.csr_matrix,
+        scale: CountScale | None,
+        *,
+        labels: np.ndarray | None,
+        n_clusters: int | None,
+        random_state: int,
+    ) -> Judging:
+        """Begin by looking at the cells themselves.
+
+        Parameters
+        ----------
+        pool, X, scale
+            See above.
+        labels, random_state
+            As in :class:`cellglass.evaluate.Reference`.
+        n_clusters
+            None: as many as Leiden finds by the scores.
+        """
+
+        def look() -> tuple[Original, Reference]:
+            before = Original.of(X, n_clusters=n_clusters, random_state=random_state)
+            reference = Reference(labels, before.n_clusters, before.neighbors, random_state)
+            return before, reference
+
+        return cls(pool, X, scale, pool.submit(look))
+
+    @property
+    def reference(self) -> Reference:
+        """Wait for it."""
+        return self.before.result()[1]
+
+    def begin_original(self) -> tuple[Future[Maps], Future[Space]]:
         """Begin with the cells themselves, from what is known of them already."""
-        return (
-            self.pool.submit(map_scores, before.scores, before.pca, P=before.P),
-            self.pool.submit(
-                judge, before.space, self.reference, neighbors=self.reference.neighbors
-            ),
-        )
+        return self.pool.submit(self._original_maps), self.pool.submit(self._original_space)
 
-    def begin_pca(self, n_components: int, pca: PCA) -> Future[Baseline]:
-        """Begin with a baseline: axes fitted to the training cells, applied to all."""
-        return self.pool.submit(self._baseline, n_components, pca)
+    def begin_pca(self, sizes: Sequence[int], cells: np.ndarray) -> list[Future[Baseline]]:
+        """Begin with baselines: axes fitted to chosen cells, (n_cells,), applied to all."""
+        fitted = self.pool.submit(self._axes, max(sizes), cells)
+        return [self.pool.submit(self._baseline, size, fitted) for size in sizes]
 
     def begin_run(self, settings: ModelSettings, training: Training, rows: Rows) -> Judged:
         """Begin with a trained network."""
@@ -143,6 +175,18 @@ class Judging:
             self.pool.submit(self._reconstruction, settings, training, rows),
         )  # fmt: skip
 
+    def _original_maps(self) -> Maps:
+        before, _ = self.before.result()
+        return map_scores(before.scores, before.pca, P=before.P)
+
+    def _original_space(self) -> Space:
+        before, reference = self.before.result()
+        return judge(before.space, reference, neighbors=before.neighbors)
+
+    def _axes(self, n_components: int, cells: np.ndarray) -> PCA:
+        seed = self.reference.random_state
+        return fit_pca(self.X, n_components, random_state=seed, cells=cells)
+
     def _predicted(self, X_hat: Parts) -> Predicted:
         return Predicted(
             squared_errors(self.X, X_hat),
@@ -151,7 +195,8 @@ class Judging:
             mean_at_zeros(self.X, X_hat),
         )
 
-    def _baseline(self, n_components: int, pca: PCA) -> Baseline:
+    def _baseline(self, n_components: int, fitted: Future[PCA]) -> Baseline:
+        pca = fitted.result().first(n_components)
         scores = pca.transform(self.X)
         X_hat = Parts(self.X.shape, lambda part: pca.inverse_transform(scores[part]))
         return Baseline(

@@ -133,13 +133,13 @@ def _fitted(
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    from cellglass.partition import one_at_a_time
+    from cellglass.partition import warnings_silenced
 
     model = GaussianMixture(
         n_clusters, covariance_type="tied", n_init=n_init, random_state=random_state,
         reg_covar=FLOOR, max_iter=200, **start,
     )  # fmt: skip
-    with one_at_a_time, threadpool_limits(1), warnings.catch_warnings():
+    with warnings_silenced, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import igraph
 
 # Warnings are silenced, and igraph given its randomness, for the whole process.
-one_at_a_time = threading.RLock()
+warnings_silenced = threading.RLock()
+_igraph_seeded = threading.RLock()
 
 
 def kmeans(
@@ -48,7 +49,7 @@ def kmeans(
     model = KMeans(min(n_clusters, X.shape[0]), n_init=10, random_state=random_state)
     # Threads add their sums in the order in which they finish, so that the last bits of
     # the centres, and with them a cell on a border, would change from run to run.
-    with one_at_a_time, threadpool_limits(1), warnings.catch_warnings():
+    with warnings_silenced, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct cells than k
         return by_size(model.fit_predict(X))
 
@@ -91,7 +92,7 @@ def neighbor_graph(neighbors: np.ndarray) -> igraph.Graph:
 
 def communities(graph: igraph.Graph, *, resolution: float, random_state: int) -> np.ndarray:
     """Partition a :func:`neighbor_graph`; the rest as in :func:`leiden`."""
-    with one_at_a_time, _igraph_seed(random_state):
+    with _igraph_seeded, _igraph_seed(random_state):
         found = graph.community_leiden(
             objective_function="modularity", weights="weight", resolution=resolution,
             n_iterations=10,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from cellglass.matrices import row_chunks
 from cellglass.neighbors import N_NEIGHBORS, Neighbors, find_neighbors
 
 PERPLEXITY = 30.0
@@ -85,43 +84,16 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     scipy.sparse.csr_matrix
         Symmetric, of sum 1, shape (n_cells, n_cells), float32.
     """
+    from cellglass.perplexity import conditional_probabilities
+
     n_cells, n_neighbors = neighbors.distances.shape
-    conditional = np.empty((n_cells, n_neighbors), np.float32)
-    for start, stop in row_chunks(neighbors.distances):
-        part = neighbors.distances[start:stop]
-        conditional[start:stop] = _conditional(part, perplexity) / (2 * n_cells)
+    conditional = conditional_probabilities(neighbors.distances, perplexity)
+    conditional /= 2 * n_cells
     starts = np.arange(0, conditional.size + 1, n_neighbors)
     one_way = sparse.csr_matrix(
         (conditional.ravel(), neighbors.indices.ravel(), starts), shape=(n_cells, n_cells)
     )
     return (one_way + one_way.T).tocsr()
-
-
-def _conditional(distances: np.ndarray, perplexity: float) -> np.ndarray:
-    """Probabilities of the neighbours of some cells, (n_cells, n_neighbors), rows of sum 1."""
-    squared = np.square(distances.astype(np.float64))
-    squared -= squared[:, :1]  # as good for the probabilities, and no exponent underflows
-    target = np.log(min(perplexity, squared.shape[1]))
-    scale = squared.mean(axis=1, keepdims=True)
-    scale[scale == 0] = 1.0
-    low, high = np.full_like(scale, -20.0), np.full_like(scale, 20.0)
-    log_beta = np.zeros_like(scale)  # of 1 / (2 · variance), in units of 1 / scale
-    conditional = np.empty_like(squared)
-    for _ in range(60):
-        beta = np.exp(log_beta) / scale
-        np.exp(-beta * squared, out=conditional)
-        total = conditional.sum(axis=1, keepdims=True)
-        mean = (conditional * squared).sum(axis=1, keepdims=True) / total
-        surplus = np.log(total) + beta * mean - target  # entropy beyond what is wanted
-        if np.abs(surplus).max() < 1e-6:
-            break
-        low = np.where(surplus > 0, log_beta, low)
-        high = np.where(surplus > 0, high, log_beta)
-        spread = (conditional * np.square(squared - mean)).sum(axis=1, keepdims=True) / total
-        slope = np.square(beta) * spread  # −d entropy / d log β
-        newton = log_beta + surplus / np.maximum(slope, 1e-12)
-        log_beta = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
-    return conditional / total
 
 
 def tsne_gradient(n_cells: int) -> str:

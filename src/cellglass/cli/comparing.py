@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellglass.compare import Comparison
     from cellglass.evaluate import Evaluation
     from cellglass.project import Maps
-    from cellglass.report.figures import Drawing
+    from cellglass.report.figures import Drawing, RunFigures
 
 app = typer.Typer()
 
@@ -178,11 +178,14 @@ def _compare(
                 kept: Checkpoints | None, may_be_there: Callable[[], bool]
             ) -> tuple[Comparison, Path]:
                 drawn: dict[str, list[Drawing]] = {}
+                figures: RunFigures | None = None
 
                 def draw_early(judged: Evaluation, original: Maps, labels: Any) -> None:
-                    from cellglass.report.figures import draw_run
+                    from cellglass.report.figures import RunFigures
 
-                    drawn[judged.name] = list(draw_run(judged, original, labels))
+                    nonlocal figures
+                    figures = figures or RunFigures(original, labels)
+                    drawn[judged.name] = list(figures.of(judged))
 
                 comparison = run(
                     adata, **settings, callbacks=callbacks, checkpoints=kept,

@@ -17,8 +17,8 @@ from cellglass.report.figures import (
     STYLE,
     Drawing,
     Legend,
+    MapTiles,
     Page,
-    scatter,
 )
 from cellglass.resolution import NEARLY, STABLE
 
@@ -76,19 +76,15 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
 def _draw_map(
     name: str, title: str, caption: str, points: np.ndarray, codes: np.ndarray, legend: Legend
 ) -> Drawing:
-    with mpl.rc_context(STYLE):
-        page = Page(1, title, legend)
-        (axes,) = page.axes
-        scatter(axes, points, codes, legend)
-        _as_tsne(axes)
-        return page.finish(name, caption)
+    tiles = MapTiles(codes, legend)
+    return tiles.page(name, title, caption, {name: tiles.tsne("", points)})
 
 
 def _draw_confidence(
     points: np.ndarray, confidence: np.ndarray, between: np.ndarray, where: str
 ) -> Drawing:
     with mpl.rc_context(STYLE):
-        page = Page(1, "Confidence", None)
+        page = Page(1, "Confidence")
         (axes,) = page.axes
         size = float(np.clip(12_000 / len(points), 2, 36))
         order = np.argsort(-confidence, kind="stable")  # the least sure on top
@@ -123,7 +119,7 @@ def _as_tsne(axes: Axes) -> None:
 def _draw_scan(scan: Scan, ringed: str) -> Drawing:
     """Draw stability by resolution, with the numbers of clusters."""
     with mpl.rc_context(STYLE):
-        page = Page(1, "Stability of Leiden’s clusters", None, height=PANEL[1])
+        page = Page(1, "Stability of Leiden’s clusters", height=PANEL[1])
         (axes,) = page.axes
         axes.semilogx(scan.resolutions, scan.stability, "o-", color=SERIES[0], ms=5)
         if scan.chosen is not None:
@@ -156,7 +152,7 @@ def _draw_scan(scan: Scan, ringed: str) -> Drawing:
 def _draw_separation(separation: Separation) -> Drawing:
     """Draw the silhouette by number of clusters."""
     with mpl.rc_context(STYLE):
-        page = Page(1, "How far clusters are apart", None, height=PANEL[1])
+        page = Page(1, "How far clusters are apart", height=PANEL[1])
         (axes,) = page.axes
         values = np.array(separation.silhouette, np.float64)  # None becomes a gap
         axes.plot(separation.n_clusters, values, "o-", color=SERIES[0], ms=5)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from cellglass.report.colors import Style, class_styles
 from cellglass.report.summarize import agreement_scores, figure_names
+from cellglass.report.tiles import DPI, Tile, png_bytes, put_together, svg_bytes
 from cellglass.uncertainty import mean_and_interval
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from cellglass.evaluate import Evaluation
     from cellglass.project import Maps
 
-DPI = 130
 PANEL = 5.0, 4.3  # inches
 HEAD = 0.4  # inches above the panels, for the title
 LEGEND_ROW = 0.3  # inches
@@ -64,6 +61,7 @@ STYLE: Any = {
     "ytick.color": "#555555",
     "svg.hashsalt": "cellglass",  # element ids of an SVG, otherwise random
     "axes.unicode_minus": True,
+    "axes.titley": 1.0,  # where it is, without measuring all ticks
 }
 
 
@@ -129,11 +127,11 @@ def draw(
     progress
         Called after every figure.
     drawn
-        Of runs, by name, whose figures :func:`draw_run` has drawn already.
+        Of runs, by name, whose figures :class:`RunFigures` has drawn already.
     """
+    figures = RunFigures(comparison.original_maps, comparison.labels)
     for run in comparison.runs:
-        there = drawn.get(run.name)
-        for drawing in there or draw_run(run, comparison.original_maps, comparison.labels):
+        for drawing in drawn.get(run.name) or figures.of(run):
             yield drawing
             progress()
     for overview in (_draw_errors, _draw_clustering):
@@ -166,50 +164,67 @@ def classes_of(
     return clusters, Legend(title, names, class_styles(names))
 
 
-def draw_run(
-    run: Evaluation, original: Maps, labels: pd.Categorical[str] | None
-) -> Iterator[Drawing]:
-    """Draw the figures of one run.
+class RunFigures:
+    """Draws the figures of runs, and what they share once.
 
     Parameters
     ----------
-    run
-        What was judged.
     original
         Maps of the cells themselves.
     labels
         Known class of every cell; None without labels.
     """
-    codes, legend = classes_of(run, labels)
-    loss, n_latent, seed = run.settings.loss, run.settings.n_latent, run.settings.seed
-    what = f"{loss}, {n_latent} latent dimension{'s' if n_latent > 1 else ''}, seed {seed}"
-    for space, maps, noun in (
-        ("reconstruction", run.reconstruction_maps, "Reconstruction"),
-        ("latent", run.latent_maps, "Latent vectors"),
-    ):
-        yield _draw_maps(
-            f"pca_{space}_{run.name}",
-            f"PCA · original and {noun.lower()} · {what}",
-            PCA_CAPTION,
-            [
-                ("Original", original.pca, _pca_labels(original.pca_variance_ratio)),
-                (noun, maps.pca, _pca_labels(maps.pca_variance_ratio)),
-            ],
-            codes,
-            legend,
-        )
-        yield _draw_maps(
-            f"tsne_{space}_{run.name}",
-            f"t-SNE · original and {noun.lower()} · {what}",
-            TSNE_CAPTION,
-            [
-                ("Original", original.tsne, ("t-SNE 1", "t-SNE 2")),
-                (noun, maps.tsne, ("t-SNE 1", "t-SNE 2")),
-            ],
-            codes,
-            legend,
-        )
-    yield _draw_loss(run, what)
+
+    def __init__(self, original: Maps, labels: pd.Categorical[str] | None) -> None:
+        self._original, self._labels = original, labels
+        self._shared: _Originals | None = None
+
+    def of(self, run: Evaluation) -> Iterator[Drawing]:
+        """Draw the figures of one run."""
+        originals = self._shared
+        if originals is None:
+            originals = _Originals(self._original, MapTiles(*classes_of(run, self._labels)))
+        if self._labels is not None:  # otherwise every run has colours of its own
+            self._shared = originals
+        tiles = originals.tiles
+        loss, n_latent, seed = run.settings.loss, run.settings.n_latent, run.settings.seed
+        what = f"{loss}, {n_latent} latent dimension{'s' if n_latent > 1 else ''}, seed {seed}"
+        for space, maps, noun in (
+            ("reconstruction", run.reconstruction_maps, "Reconstruction"),
+            ("latent", run.latent_maps, "Latent vectors"),
+        ):
+            yield tiles.page(
+                f"pca_{space}_{run.name}",
+                f"PCA · original and {noun.lower()} · {what}",
+                PCA_CAPTION,
+                {"Original": originals.pca, noun: _pca_panel(tiles, noun, maps)},
+            )
+            yield tiles.page(
+                f"tsne_{space}_{run.name}",
+                f"t-SNE · original and {noun.lower()} · {what}",
+                TSNE_CAPTION,
+                {"Original": originals.tsne, noun: tiles.tsne(noun, maps.tsne)},
+            )
+        yield _draw_loss(run, what)
+
+
+class _Originals:
+    """Panels of the cells themselves, as the figures of one run or of all show them."""
+
+    def __init__(self, maps: Maps, tiles: MapTiles) -> None:
+        self._maps, self.tiles = maps, tiles
+
+    @cached_property
+    def pca(self) -> Tile:
+        return _pca_panel(self.tiles, "Original", self._maps)
+
+    @cached_property
+    def tsne(self) -> Tile:
+        return self.tiles.tsne("Original", self._maps.tsne)
+
+
+def _pca_panel(tiles: MapTiles, heading: str, maps: Maps) -> Tile:
+    return tiles.panel(heading, maps.pca, _pca_labels(maps.pca_variance_ratio))
 
 
 def _pca_labels(shares: np.ndarray) -> tuple[str, str]:
@@ -219,23 +234,71 @@ def _pca_labels(shares: np.ndarray) -> tuple[str, str]:
     return first, second
 
 
-def _draw_maps(
-    name: str,
-    title: str,
-    caption: str,
-    maps: Sequence[tuple[str, np.ndarray, tuple[str, str]]],
-    codes: np.ndarray,
-    legend: Legend,
-) -> Drawing:
-    with mpl.rc_context(STYLE):
-        page = Page(len(maps), title, legend)
-        for axes, (heading, points, labels) in zip(page.axes, maps, strict=True):
-            scatter(axes, points, codes, legend)
+class MapTiles:
+    """Draws maps of cells and their legend, as parts of pages.
+
+    Parameters
+    ----------
+    codes
+        Class of every cell, integers from 0, shape (n_cells,).
+    legend
+        Of the classes.
+    """
+
+    def __init__(self, codes: np.ndarray, legend: Legend) -> None:
+        self._codes, self._legend = codes, legend
+        self._legend_tile = cache(self._draw_legend)
+
+    def panel(self, heading: str, points: np.ndarray, labels: tuple[str, str]) -> Tile:
+        """Draw a map, shape (n_cells, 2), and name its axes."""
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=PANEL, dpi=DPI, facecolor="white")
+            axes = add_panel(figure)
+            scatter(axes, points, self._codes, self._legend)
             axes.set(title=heading, xlabel=labels[0], ylabel=labels[1])
             if labels[0].startswith("t-SNE"):  # only distances mean anything there
                 axes.set(xticks=[], yticks=[])
                 axes.set_aspect("equal", adjustable="datalim")
-        return page.finish(name, caption)
+            return Tile.of(figure)
+
+    def tsne(self, heading: str, points: np.ndarray) -> Tile:
+        """Draw a map by t-SNE."""
+        return self.panel(heading, points, ("t-SNE 1", "t-SNE 2"))
+
+    def page(self, name: str, title: str, caption: str, panels: Mapping[str, Tile]) -> Drawing:
+        """Put maps side by side, with a title above and the legend below."""
+        legend = self._legend_tile(len(panels))
+        whole = put_together([[_head(title, len(panels))], list(panels.values()), [legend]])
+        return drawing_of(whole, name, caption, list(panels), below=legend.height)
+
+    def _draw_legend(self, n_panels: int) -> Tile:
+        names, styles = self._legend.names, self._legend.styles
+        width = n_panels * PANEL[0]
+        longest = max(map(len, names), default=1)
+        columns = max(1, int(width / (0.12 * longest + 0.65)))
+        n_rows = math.ceil(len(names) / columns) + 1
+        handles = [
+            Line2D(
+                [], [], ls="", marker=styles[name].marker, ms=7, mew=0,
+                color=styles[name].color, label=_plain(name),
+            )
+            for name in names
+        ]  # fmt: skip
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=(width, LEGEND_ROW * n_rows), dpi=DPI, facecolor="white")
+            figure.legend(
+                handles=handles, loc="upper center", title=_plain(self._legend.title),
+                frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=min(columns, len(handles)),
+                borderaxespad=0.1,
+            )  # fmt: skip
+            return Tile.of(figure)
+
+
+def _head(title: str, n_panels: int) -> Tile:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(n_panels * PANEL[0], HEAD), dpi=DPI, facecolor="white")
+        write_title(figure, title, n_panels)
+        return Tile.of(figure)
 
 
 def scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) -> None:
@@ -256,7 +319,7 @@ def scatter(axes: Axes, points: np.ndarray, codes: np.ndarray, legend: Legend) -
 
 def _draw_loss(run: Evaluation, what: str) -> Drawing:
     with mpl.rc_context(STYLE):
-        page = Page(1, f"Loss · {what}", None)
+        page = Page(1, f"Loss · {what}")
         (axes,) = page.axes
         curves = {"training cells": run.training.loss_train}
         if run.training.loss_validation:
@@ -299,7 +362,7 @@ def _draw_errors(summary: dict[str, Any]) -> Drawing:
     with mpl.rc_context(STYLE):
         legend = LEGEND_ROW * math.ceil((len(curves) + 2) / 3)
         page = Page(
-            len(panels), "Reconstruction error by latent size", None,
+            len(panels), "Reconstruction error by latent size",
             height=PANEL[1] - 0.3 + legend, bottom=0.7 + legend,
         )  # fmt: skip
         for axes, (kind, entries) in zip(page.axes, panels.items(), strict=True):
@@ -403,7 +466,7 @@ def _draw_clustering(summary: dict[str, Any]) -> Drawing:
     rows = list(spaces)[::-1]
     with mpl.rc_context(STYLE):
         page = Page(
-            len(scores), "Clusters by space", None,
+            len(scores), "Clusters by space",
             height=max(PANEL[1], 1.2 + 0.4 * len(rows)), left=0.35 + 0.1 * max(map(len, rows)),
         )  # fmt: skip
         for axes, (key, heading) in zip(page.axes, scores.items(), strict=True):
@@ -485,85 +548,71 @@ class Page:
         self,
         n_panels: int,
         title: str,
-        legend: Legend | None,
         *,
         height: float = PANEL[1],
         left: float = 1.0,
         bottom: float = 0.7,
     ) -> None:
-        width = PANEL[0]
-        self._legend_height = 0.0
-        columns = 1
-        if legend is not None:
-            longest = max(map(len, legend.names), default=1)
-            columns = max(1, int(n_panels * width / (0.12 * longest + 0.65)))
-            n_rows = math.ceil(len(legend.names) / columns) + 1
-            self._legend_height = LEGEND_ROW * n_rows
-        total = HEAD + height + self._legend_height
-        self.figure = Figure(figsize=(n_panels * width, total), dpi=DPI, facecolor="white")
-        self.figure.text(
-            0.5,
-            1 - 0.5 * HEAD / total,
-            title,
-            ha="center",
-            va="center",
-            fontsize=14 if n_panels > 1 else 10,
-            weight="bold",
-        )
-        self.height, self._n_panels, self._total = height, n_panels, total
+        size = n_panels * PANEL[0], HEAD + height
+        self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+        write_title(self.figure, title, n_panels)
+        self.height = height
         self.axes = [
-            self.figure.add_axes(
-                (
-                    (i * width + left) / (n_panels * width),
-                    (self._legend_height + bottom) / total,
-                    (width - left - 0.25) / (n_panels * width),
-                    (height - 0.3 - bottom) / total,
-                )
-            )
+            add_panel(self.figure, i, height=height, left=left, bottom=bottom)
             for i in range(n_panels)
         ]
-        if legend is not None:
-            self._draw_legend(legend, columns)
-
-    def _draw_legend(self, legend: Legend, columns: int) -> None:
-        handles = [
-            Line2D(
-                [], [], ls="", marker=legend.styles[name].marker, ms=7, mew=0,
-                color=legend.styles[name].color, label=_plain(name),
-            )
-            for name in legend.names
-        ]  # fmt: skip
-        self.figure.legend(
-            handles=handles, loc="upper center", title=_plain(legend.title), frameon=False,
-            bbox_to_anchor=(0.5, self._legend_height / self._total),
-            ncols=min(columns, len(handles)), borderaxespad=0.1,
-        )  # fmt: skip
 
     def finish(self, name: str, caption: str) -> Drawing:
         """Keep the figure as PNG and SVG."""
-        svg, small = io.BytesIO(), io.BytesIO()
-        canvas = FigureCanvasAgg(self.figure)
-        with warnings.catch_warnings():
-            # The font may lack a character of a label; the page's own legend shows it.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            self.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            canvas.draw()
-        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        # A palette of 256 colours is enough for points and text, at a third of the size.
-        image = pixels.quantize(256, method=Image.Quantize.MAXCOVERAGE)
-        image.save(small, format="png")
-        width, height = image.size
-        panel = width // self._n_panels
-        top, bottom = round(HEAD * DPI), height - round(self._legend_height * DPI)
-        return Drawing(
-            name=name,
-            caption=caption,
-            png=small.getvalue(),
-            svg=svg.getvalue(),
-            size=(width, height),
-            panels=tuple((i * panel, top, panel, bottom - top) for i in range(self._n_panels)),
-            panel_titles=tuple(axes.get_title() or name for axes in self.axes),
+        titles = [axes.get_title() or name for axes in self.axes]
+        return drawing_of(Tile.of(self.figure), name, caption, titles)
+
+
+def write_title(figure: Figure, title: str, n_panels: int) -> None:
+    """Write the title of a page at the top of a figure that is as wide as its panels."""
+    figure.text(
+        0.5, 1 - 0.5 * HEAD / figure.get_figheight(), title, ha="center", va="center",
+        fontsize=14 if n_panels > 1 else 10, weight="bold",
+    )  # fmt: skip
+
+
+def add_panel(
+    figure: Figure,
+    i: int = 0,
+    *,
+    height: float = PANEL[1],
+    left: float = 1.0,
+    bottom: float = 0.7,
+) -> Axes:
+    """Add axes at the bottom of a figure, in the place of the i-th panel of some inches."""
+    width, (whole, total) = PANEL[0], figure.get_size_inches()
+    return figure.add_axes(
+        (
+            (i * width + left) / whole,
+            bottom / total,
+            (width - left - 0.25) / whole,
+            (height - 0.3 - bottom) / total,
         )
+    )
+
+
+def drawing_of(
+    whole: Tile, name: str, caption: str, panel_titles: Sequence[str], *, below: int = 0
+) -> Drawing:
+    """Finish a page: a title, a row of panels, and what lies so many pixels high below."""
+    width, top = whole.width // len(panel_titles), round(HEAD * DPI)
+    return Drawing(
+        name=name,
+        caption=caption,
+        png=png_bytes(whole),
+        svg=svg_bytes(whole),
+        size=(whole.width, whole.height),
+        panels=tuple(
+            (i * width, top, width, whole.height - top - below)
+            for i in range(len(panel_titles))
+        ),
+        panel_titles=tuple(panel_titles),
+    )
 
 
 def _plain(text: str) -> str:

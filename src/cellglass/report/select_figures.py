@@ -44,7 +44,7 @@ def _draw_measure(summary: dict[str, Any], measure: str) -> Drawing:
     null = curves[0]["choice"]["null_error"]
     title = MEASURES[measure][0].upper() + MEASURES[measure][1:]  # Poisson stays a name
     with mpl.rc_context(STYLE):
-        page = Page(2, title, None, height=PANEL[1] + 0.3, left=1.1)
+        page = Page(2, title, height=PANEL[1] + 0.3, left=1.1)
         whole, near = page.axes
         for i, curve in enumerate(curves):
             color, marker = style_of.get(curve["model"], (GREY, "o"))

@@ -63,7 +63,7 @@ def write_report(
     folder, overwrite, resume
         As :meth:`cellglass.report.folder.OutputFolder.write` takes them.
     drawn
-        Figures of runs, by name, that :func:`cellglass.report.figures.draw_run` has drawn
+        Figures of runs, by name, that :class:`cellglass.report.figures.RunFigures` has drawn
         already.
     progress
         Called as ``progress(stage, done, total)``.

@@ -1,0 +1,58 @@
+"""Parts of figures that are drawn once and put together several times."""
+
+import io
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cellglass.report.tiles import Tile, png_bytes, put_together, svg_bytes
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(color: str, width: float = 2, height: float = 1) -> Tile:
+    figure = Figure(figsize=(width, height), dpi=130, facecolor=color)
+    figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], label="line")
+    return Tile.of(figure)
+
+
+@pytest.fixture(scope="module")
+def page() -> Tile:
+    red = drawn("red")
+    return put_together([[drawn("lime", 4, 0.5)], [red, red], [drawn("blue", 4, 0.5)]])
+
+
+def test_tiles_lie_where_they_are_put(page):
+    assert page.pixels.shape == (2 * 130, 4 * 130, 3)
+    corners = page.pixels[[2, 70, 70, 200], [2, 2, 262, 2]]
+    lime, red, blue = (0, 255, 0), (255, 0, 0), (0, 0, 255)
+    np.testing.assert_array_equal(corners, [lime, red, red, blue])
+    left, right = page.pixels[65:195, :260], page.pixels[65:195, 260:]
+    np.testing.assert_array_equal(left, right)
+
+
+def test_an_svg_of_tiles_has_the_places_of_the_pixels(page):
+    root = ElementTree.fromstring(svg_bytes(page))  # noqa: S314 - ours
+    assert (root.get("width"), root.get("viewBox")) == ("288pt", "0 0 288 144")
+    places = [(part.get("x"), part.get("y")) for part in root.findall(f"{SVG}svg")]
+    assert places == [("0", "0"), ("0", "36"), ("144", "36"), ("0", "108")]
+
+
+def test_ids_are_unique_and_what_is_referred_to_is_there(page):
+    svg = svg_bytes(page).decode()
+    ids = re.findall(r' id="([^"]*)"', svg)
+    assert len(ids) == len(set(ids)) > 40
+    referred = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg)
+    assert len(referred) > 20 and {a or b for a, b in referred} <= set(ids)
+
+
+def test_a_palette_keeps_colors_that_few_pixels_have():
+    pixels = np.full((100, 100, 3), 255, np.uint8)
+    pixels[:, :40] = np.arange(100, dtype=np.uint8)[:, None, None]  # a hundred greys
+    pixels[50:53, 60:63] = (200, 30, 40)  # as large as the mark of one cell among many
+    found = np.asarray(Image.open(io.BytesIO(png_bytes(Tile(pixels, "")))).convert("RGB"))
+    assert np.abs(found.astype(int) - pixels).max() <= 12
