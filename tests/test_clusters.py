@@ -1,5 +1,7 @@
 """Clusters: how many, how sure, and on what several networks agree."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from cellglass.cluster_space import (
     cluster_space,
     consensus_of_spaces,
 )
-from cellglass.consensus import agreement_of_members, consensus, votes_of_pca
+from cellglass.consensus import agreement_of_members, consensus, voices, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
 from cellglass.mixture import gaussian_mixture, joint_membership, membership
 from cellglass.neighbors import nearest_neighbors
@@ -201,8 +203,10 @@ def noisy_views(n_cells: int, *, seed: int) -> list[np.ndarray]:
 def test_cells_of_a_consensus_go_where_they_and_their_neighbours_are_likeliest(n_cells, most):
     *spaces, beside = noisy_views(n_cells, seed=4)
     found = consensus_of_spaces(spaces, beside=beside, beside_votes=3, n_clusters=4)
-    voting, weights = [*spaces, beside], [1, 1, 3]
+    voting = [*spaces, beside]
     votes = [_by_both(space, 4, random_state=0) for space in voting]
+    weights = [1, 1, found.beside_votes]
+    assert weights == voices(votes, 2, 3.0) and 1 < found.beside_votes <= 3
     P = consensus(votes, weights=weights, n_clusters=4)
     own = P.argmax(axis=1)
     heard = np.minimum(most, np.bincount(own)[own] // 4)
@@ -211,7 +215,7 @@ def test_cells_of_a_consensus_go_where_they_and_their_neighbours_are_likeliest(n
         score = P[cell].copy()
         for X, weight in zip(voting, weights, strict=True):
             near = np.argsort(((X - X[cell]) ** 2).sum(axis=1))[1 : 1 + heard[cell]]
-            score += weight / 5 * P[near].sum(axis=0) / (1 + heard[cell])
+            score += weight / sum(weights) * P[near].sum(axis=0) / (1 + heard[cell])
         expected.append(score.argmax())
     np.testing.assert_array_equal(by_size(np.array(expected)), found.clusters)
     assert (own != expected).any() == (most > 0)
@@ -300,6 +304,29 @@ def test_a_space_beside_has_its_say_but_is_no_member():
         np.testing.assert_array_equal(own, other)
 
 
+def test_a_vote_beside_counts_as_it_agrees_with_members_that_agree():
+    truth = np.repeat(np.arange(4), 50)
+    rng = np.random.default_rng(0)
+
+    def seen(wrong: float) -> np.ndarray:
+        shuffled = np.where(rng.random(200) < wrong, rng.integers(4, size=200), truth)
+        return np.eye(4)[shuffled]
+
+    good, bad, none = seen(0.1), seen(0.5), seen(1.0)
+    members = [seen(0.3) for _ in range(5)]
+    hard = [member.argmax(axis=1) for member in members]
+    among = np.mean([adjusted_rand_score(a, b) for a, b in combinations(hard, 2)])
+    theirs = np.mean([adjusted_rand_score(bad.argmax(axis=1), own) for own in hard])
+    assert 0 < theirs < 0.8 * among
+    assert voices([*members, good], 5, 3.0) == [1] * 5 + [3]  # it agrees better than they do
+    assert voices([*members, bad], 5, 3.0)[-1] == pytest.approx(3 * (theirs / among) ** 3)
+    assert voices([*members, none], 5, 3.0)[-1] < 0.01
+    assert voices([members[0], bad], 1, 1.0) == [1, 1]  # nobody to agree with
+    assert voices(members, 5, 3.0) == [1] * 5
+    crossed = [np.eye(2)[np.arange(200) // 50 % 2], np.eye(2)[np.arange(200) % 2]]
+    assert voices([*crossed, good], 2, 2.0) == [1, 1, 2]  # they agree by chance alone
+
+
 @pytest.mark.parametrize(
     ("n_cells", "votes"), [(20, 5), (500, 5), (2000, 0.625), (4500, 5 / 27)]
 )
@@ -384,7 +411,7 @@ def test_silhouettes_by_number_are_scikit_learns_of_what_the_spaces_agree_on():
 
     _, X = groups(400, apart(4, 5, 6.0), seed=3)
     spaces = [X, X[:, :4] * [1.5, 1, 1, 1]]
-    beside = np.random.default_rng(0).normal(size=(400, 3)) * [9, 3, 1]
+    beside = X + 1.5 * np.random.default_rng(0).normal(size=X.shape)  # agrees in part
     found = choose_number(spaces, beside=beside, beside_votes=5.0, random_state=0)
     assert found.n_clusters == tuple(range(2, found.finest + 1)) and found.finest > 2
     assert found.n_cells == 400
@@ -392,7 +419,8 @@ def test_silhouettes_by_number_are_scikit_learns_of_what_the_spaces_agree_on():
         votes = [
             membership(space, kmeans(space, k, random_state=0)) for space in (*spaces, beside)
         ]
-        agreed = consensus(votes, weights=[1, 1, 5], n_clusters=k).argmax(axis=1)
+        weights = voices(votes, 2, 5.0)
+        agreed = consensus(votes, weights=weights, n_clusters=k).argmax(axis=1)
         expected = np.mean([silhouette_score(space, agreed) for space in spaces])
         assert silhouette == pytest.approx(expected, abs=1e-6)
     assert found.chosen == found.n_clusters[int(np.argmax(found.silhouette))]

@@ -195,10 +195,8 @@ class Clustering:
 
     @property
     def pca_votes(self) -> float | None:
-        """How many networks the vote of PCA counts for; None if it has none."""
-        if self.settings.method != "consensus":
-            return None
-        return votes_of_pca(len(self.clusters), self.settings.seeds)
+        """How many networks the vote of PCA counted for; None if it has none."""
+        return self.found.beside_votes
 
     @property
     def n_heard(self) -> int | None:

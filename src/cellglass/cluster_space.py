@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from cellglass.consensus import consensus, voters
+from cellglass.consensus import consensus, voices
 from cellglass.matrices import sample_rows
 from cellglass.mixture import (
     gaussian_mixture,
@@ -55,6 +55,8 @@ class Clusters:
     members
         Of a consensus, the clusters that every member found by itself, each of shape
         (n_cells,); else empty.
+    beside_votes
+        How many members the vote of a space beside them counted for; None without one.
     """
 
     clusters: np.ndarray
@@ -63,6 +65,7 @@ class Clusters:
     scan: Scan | None = None
     separation: Separation | None = None
     members: tuple[np.ndarray, ...] = ()
+    beside_votes: float | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -195,7 +198,7 @@ def consensus_of_spaces(
         One more space, of another kind, such as principal components. It is not among the
         ``members`` of the result.
     beside_votes
-        How many spaces its vote counts for.
+        How many spaces its vote counts for at most (:func:`cellglass.consensus.voices`).
     n_clusters
         How many. Default: as :func:`cellglass.separation.choose_number` chooses.
     n_neighbors, random_state
@@ -205,15 +208,17 @@ def consensus_of_spaces(
         spaces, n_clusters, beside=beside, beside_votes=beside_votes,
         n_neighbors=n_neighbors, random_state=random_state,
     )  # fmt: skip
-    voting, weights = voters(spaces, beside, beside_votes)
+    voting = [*spaces, *([] if beside is None else [beside])]
     votes = [_by_both(space, number.k, random_state) for space in voting]
+    weights = voices(votes, len(spaces), beside_votes)
     own = tuple(by_size(vote.argmax(axis=1)) for vote in votes[: len(spaces)])
     found = consensus(votes, weights=weights, n_clusters=number.k)
     clusters = by_size(
         _heard(found, voting, weights, n_neighbors=n_neighbors, random_state=random_state)
     )
     sure = joint_membership(voting, weights, clusters)
-    return _numbered(clusters, sure, number, own)
+    counted = None if beside is None else weights[-1]
+    return replace(_numbered(clusters, sure, number), members=own, beside_votes=counted)
 
 
 def neighbors_heard(n_cells: int, n_neighbors: int) -> int:
@@ -292,15 +297,10 @@ def _by_both(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
     return consensus([by_kmeans, by_mixture], n_clusters=n_clusters)
 
 
-def _numbered(
-    clusters: np.ndarray,
-    found: np.ndarray,
-    number: _Number,
-    members: tuple[np.ndarray, ...] = (),
-) -> Clusters:
+def _numbered(clusters: np.ndarray, found: np.ndarray, number: _Number) -> Clusters:
     """Give clusters their numbers by size; leave out those that no cell belongs to most."""
     numbers = by_size(clusters)
     kept = found[:, clusters[first_cells(numbers)]]
     kept = kept / kept.sum(axis=1, keepdims=True)
     scan = None if number.separation is None else number.separation.scan
-    return Clusters(numbers, kept, number.origin, scan, number.separation, members)
+    return Clusters(numbers, kept, number.origin, scan, number.separation)

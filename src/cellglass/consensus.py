@@ -65,19 +65,39 @@ def consensus(
     return reference
 
 
-def voters(
-    spaces: Sequence[np.ndarray], beside: np.ndarray | None, beside_votes: float
-) -> tuple[list[np.ndarray], list[float]]:
-    """List the spaces that vote, one more of another kind last, and how much each counts."""
-    voting, weights = list(spaces), [1.0] * len(spaces)
-    if beside is not None:
-        voting.append(beside)
-        weights.append(beside_votes)
-    return voting, weights
+def voices(
+    memberships: Sequence[np.ndarray], n_members: int, most_beside: float
+) -> list[float]:
+    """Give how much each of several clusterings counts: members one, others what they earn.
+
+    Whoever votes beside the members has its full say where it agrees with them as much as
+    they do with each other, or more; where less, by the third power of the quotient of both
+    mean adjusted Rand indices. So it helps members that each see something else, and does
+    not drown what they find and it does not.
+
+    Parameters
+    ----------
+    memberships
+        As :func:`consensus` takes them, members first.
+    n_members
+        How many of them are members.
+    most_beside
+        How many members each of the others counts for at most.
+    """
+    hard = [member.argmax(axis=1) for member in memberships]
+    members = hard[:n_members]
+    among = agreement_of_members(members)
+    weights = [1.0] * n_members
+    for other in hard[n_members:]:
+        with_them = np.mean([AGREEMENT["ari"](other, member) for member in members])
+        # One member, or members that agree by chance alone, drown nothing.
+        share = with_them / among if among is not None and among > 0 else 1.0
+        weights.append(most_beside * float(np.clip(share, 0, 1)) ** 3)
+    return weights
 
 
 def votes_of_pca(n_cells: int, seeds: int) -> float:
-    """Give how many networks the vote of principal components counts for.
+    """Give how many networks the vote of principal components counts for at most.
 
     The fewer cells there are, the less do networks find that principal components do not:
     as many as there are networks, up to 500 cells, and less beyond, (500 / n_cells)^1.5 of

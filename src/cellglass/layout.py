@@ -15,7 +15,7 @@ from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
 
 EXAGGERATION = 12.0
-FEW = 1000
+FEW = 2000
 """So few cells take more steps, with a push of their own each: both cost little there."""
 SOME = 10_000
 """More cells than that take more steps until the layout grows no longer."""
@@ -56,19 +56,21 @@ def stages(n_cells: int) -> Iterator[Stage]:
     pulled far more than pushed, so the push of an earlier step will do for some steps. The
     learning rate grows as the exaggeration fades (Belkina et al. 2019 tie the two), to eight
     times scikit-learn's at the end: an all but exact gradient can bear larger steps than that
-    of a Barnes-Hut tree can.
+    of a Barnes-Hut tree can. Where every step takes long, it grows to three times that, with
+    more momentum, for as long as the layout unfolds, and cells settle in the last steps.
     """
     if n_cells <= FEW:
-        push_early, n_last, push_last = 1, 500, 1
+        push_early, last = 1, [Stage(500, 1.0, 1 / 6, 0.85, 1)]
     elif n_cells <= SOME:
-        push_early, n_last, push_last = 5, 360, 2
+        push_early = 5
+        last = [Stage(200, 1.0, 1 / 2, 0.92, 2), Stage(40, 1.0, 1 / 6, 0.85, 2)]
     else:
-        push_early, n_last, push_last = 3, 440, 1
+        push_early, last = 3, [Stage(440, 1.0, 1 / 6, 0.85, 1)]
     yield Stage(60, EXAGGERATION, 1 / 48, 0.8, push_early)
     for i in range(30):
         exaggeration = EXAGGERATION ** (1 - i / 30)
         yield Stage(10, exaggeration, min(1 / (4 * exaggeration), 1 / 6), 0.8, push_early)
-    yield Stage(n_last, 1.0, 1 / 6, 0.85, push_last)
+    yield from last
 
 
 def descend(P: sparse.csr_matrix, start: np.ndarray, *, exact: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellglass.consensus import consensus, voters
+from cellglass.consensus import consensus, voices
 from cellglass.matrices import sample_rows
 from cellglass.metrics import silhouettes
 from cellglass.mixture import membership
@@ -79,9 +79,8 @@ def choose_number(
         Decides everything random.
     """
     sample = sample_rows(len(spaces[0]), CELLS, random_state)
-    voting, weights = voters(spaces, beside, beside_votes)
-    voting = [space[sample] for space in voting]
-    spaces = voting[: len(spaces)]
+    spaces = [space[sample] for space in spaces]
+    voting = [*spaces, *([] if beside is None else [beside[sample]])]
     scans = [
         scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)
         for space in spaces
@@ -95,7 +94,7 @@ def choose_number(
         # Several numbers at a time: the distances of a space are computed once for all.
         first = 2 + len(found)
         numbers = range(first, min(finest, first + FURTHER) + 1)
-        found += _silhouettes(spaces, voting, weights, numbers, random_state)
+        found += _silhouettes(spaces, voting, beside_votes, numbers, random_state)
         best = _first_unbettered(found)
     del found[best + 1 + FURTHER :]
     return Separation(
@@ -113,7 +112,7 @@ def _first_unbettered(found: Sequence[float | None]) -> int:
 def _silhouettes(
     spaces: Sequence[np.ndarray],
     voting: Sequence[np.ndarray],
-    weights: Sequence[float],
+    beside_votes: float,
     numbers: Sequence[int],
     random_state: int,
 ) -> list[float | None]:
@@ -121,6 +120,7 @@ def _silhouettes(
     partitions = []
     for k in numbers:
         votes = [membership(X, kmeans(X, k, random_state=random_state)) for X in voting]
+        weights = voices(votes, len(spaces), beside_votes)
         agreed = consensus(votes, weights=weights, n_clusters=k)
         partitions.append(agreed.argmax(axis=1))
     by_space = [silhouettes(X, partitions) for X in spaces]
