@@ -9,14 +9,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def workers() -> Iterator[Executor]:
-    """Start as many threads as there are cores, each of which computes with one thread.
+def workers(n_threads: int | None = None) -> Iterator[Executor]:
+    """Start threads, as many as there are cores, each of which computes with one thread.
 
     One thread a task, because most tasks are short of work for several, and because sums of
     several threads are added in the order in which they finish: so results are the same to
     the bit on any number of cores. JAX has threads of its own and keeps them.
 
     When the block fails or is interrupted, tasks that have not begun are dropped.
+
+    Parameters
+    ----------
+    n_threads
+        How many. Default: one for every core that this process may use.
     """
     from threadpoolctl import threadpool_limits
 
@@ -25,7 +30,7 @@ def workers() -> Iterator[Executor]:
 
     with (
         threadpool_limits(1),  # BLAS keeps one for all
-        ThreadPoolExecutor(n_cores(), "cellglass", initializer=begin) as pool,
+        ThreadPoolExecutor(n_threads or n_cores(), "cellglass", initializer=begin) as pool,
     ):
         try:
             yield pool

@@ -15,6 +15,8 @@ from cellglass.cli.terminal import load as load_modules
 from cellglass.cli.work import Work
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from anndata import AnnData
 
     from cellglass.checkpoint import Checkpoints
@@ -173,11 +175,12 @@ def _compare(
             from cellglass.compare import compare as run
             from cellglass.genes import collect_gene_ids
             from cellglass.report.write import write_report
+            from cellglass.workers import workers
 
             def make(
                 kept: Checkpoints | None, may_be_there: Callable[[], bool]
             ) -> tuple[Comparison, Path]:
-                drawn: dict[str, list[Drawing]] = {}
+                drawn: dict[str, Future[list[Drawing]]] = {}
                 figures: RunFigures | None = None
 
                 def draw_early(judged: Evaluation, original: Maps, labels: Any) -> None:
@@ -185,15 +188,17 @@ def _compare(
 
                     nonlocal figures
                     figures = figures or RunFigures(original, labels)
-                    drawn[judged.name] = list(figures.of(judged))
+                    drawn[judged.name] = one.submit(list, figures.of(judged))
 
-                comparison = run(
-                    adata, **settings, callbacks=callbacks, checkpoints=kept,
-                    on_run=draw_early, progress=progress,
-                )  # fmt: skip
+                with workers(1) as one:  # one, since matplotlib keeps its style for all
+                    comparison = run(
+                        adata, **settings, callbacks=callbacks, checkpoints=kept,
+                        on_run=draw_early, progress=progress,
+                    )  # fmt: skip
                 return comparison, write_report(
                     comparison, output, overwrite=task.overwrite, resume=may_be_there(),
-                    drawn=drawn, progress=progress,
+                    drawn={name: drawing.result() for name, drawing in drawn.items()},
+                    progress=progress,
                 )  # fmt: skip
 
             done = task.do(settings, lambda: checksum(adata, collect_gene_ids(adata)), make)
