@@ -59,7 +59,8 @@ def test_faint_groups_are_found_where_each_dimension_has_free_bits(faint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "size", [(1500, 200, 5), (300, 1000, 4), (300, 400, 4)],
+    "size",
+    [(1500, 200, 5), (300, 1000, 4), (300, 400, 4)],
     ids=["faint", "few cells", "few cells and genes"],
 )
 def test_the_default_is_no_worse_than_its_median_member_on_simulated_cells(size):
