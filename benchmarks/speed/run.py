@@ -141,6 +141,17 @@ def whole_job(rounds: int) -> Measured:
     )
 
 
+def maps(rounds: int) -> Measured:
+    """Lay 5000 × 1000 out by t-SNE, from as many components as latent spaces have, and 50."""
+    log = data(5000, 1000) / "log.npy"
+    jobs = {
+        f"{engine}, {n} components": partial(run, [OURS, PEERS / "maps.py", log, engine, n])
+        for n in ("50", "10")
+        for engine in ("cellglass", "scikit-learn")
+    }
+    return in_rounds(jobs, rounds)
+
+
 def epochs(n_cells: int, n_genes: int, n_epochs: int, rounds: int) -> Measured:
     """Epochs of one size by everyone."""
     given = data(n_cells, n_genes)
@@ -253,6 +264,26 @@ def job_table(found: Measured) -> str:
     return table(head, rows)
 
 
+def map_table(found: Measured) -> str:
+    """Tell how good maps are, and how long they took."""
+    rows = []
+    for name, all_of in found.items():
+        usual = found["scikit-learn" + name[name.index(",") :]][0].answer
+        own = all_of[0].answer  # every round gives the same, but for the seconds
+        rows.append([
+            name, f"{own['divergence']:.3f}", f"{own['divergence'] / usual['divergence']:.3f}",
+            f"{own['kept']:.3f}", spread([one.answer["seconds"]["map"] for one in all_of], 1),
+        ])  # fmt: skip
+    head = [
+        "t-SNE of 5000 cells",
+        "divergence",
+        "× scikit-learn’s",
+        "neighbours kept",
+        "seconds",
+    ]
+    return table(head, rows)
+
+
 def epoch_table(title: str, found: Measured) -> str:
     """Tell the epochs of one size."""
     times = {name: [one.answer["seconds"]["epoch"] for one in f] for name, f in found.items()}
@@ -274,11 +305,16 @@ def start_table(found: Measured) -> str:
 
 def versions(measured: Sequence[Measured]) -> str:
     """One line with all versions that were told."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for one in measured:
         for all_of in one.values():
-            found |= all_of[0].answer.get("versions", {})
-    return ", ".join(f"{name} {number}" for name, number in sorted(found.items()))
+            for name, number in all_of[0].answer.get("versions", {}).items():
+                found.setdefault(name, []).append(number)
+    # Every environment has its own, and packages of one name may differ.
+    return ", ".join(
+        f"{name} {' and '.join(dict.fromkeys(numbers))}"
+        for name, numbers in sorted(found.items())
+    )
 
 
 def hardware() -> str:
@@ -291,7 +327,7 @@ def hardware() -> str:
     return f"{os.cpu_count()} cores of {name}, {platform.system()}"
 
 
-PARTS = ("start", "job", "small", "large", "accelerator")
+PARTS = ("start", "job", "maps", "small", "large", "accelerator")
 
 
 def main() -> None:
@@ -309,6 +345,7 @@ def main() -> None:
     parts: dict[str, tuple[Callable[[int], Measured], Table]] = {
         "start": (start_up, start_table),
         "job": (whole_job, job_table),
+        "maps": (maps, map_table),
         "small": (partial(epochs, 5000, 1000, 40), partial(epoch_table, "5000 × 1000")),
         "large": (partial(epochs, 50_000, 2000, 4), partial(epoch_table, "50,000 × 2000")),
     }
