@@ -48,7 +48,8 @@ def _fill(distances, entropy, weights):  # type: ignore[no-untyped-def]
         mean = 0.0
         for k in range(n_neighbors):
             # Less the nearest one's: as good for the weights, and no exponential is 0.
-            squared[k] = np.float64(distances[i, k]) ** 2 - nearest**2
+            far = np.float64(distances[i, k])
+            squared[k] = (far - nearest) * (far + nearest)  # of equal ones exactly 0
             mean += squared[k] / n_neighbors
         total = _search(squared, mean if mean > 0 else 1.0, entropy, weight)
         for k in range(n_neighbors):
