@@ -49,7 +49,8 @@ def _fill(distances, entropy, weights):  # type: ignore[no-untyped-def]
         for k in range(n_neighbors):
             # Less the nearest one's: as good for the weights, and no exponential is 0.
             far = np.float64(distances[i, k])
-            squared[k] = (far - nearest) * (far + nearest)  # of equal ones exactly 0
+            # What differs by rounding alone need not be in order.
+            squared[k] = max((far - nearest) * (far + nearest), 0.0)
             mean += squared[k] / n_neighbors
         total = _search(squared, mean if mean > 0 else 1.0, entropy, weight)
         for k in range(n_neighbors):
