@@ -319,12 +319,24 @@ def test_a_vote_beside_counts_as_it_agrees_with_members_that_agree():
     theirs = np.mean([adjusted_rand_score(bad.argmax(axis=1), own) for own in hard])
     assert 0 < theirs < 0.8 * among
     assert voices([*members, good], 5, 3.0) == [1] * 5 + [3]  # it agrees better than they do
-    assert voices([*members, bad], 5, 3.0)[-1] == pytest.approx(3 * (theirs / among) ** 3)
-    assert voices([*members, none], 5, 3.0)[-1] < 0.01
+    assert voices([*members, bad], 5, 3.0)[-1] == pytest.approx(
+        3 * ((theirs + 0.05) / (among + 0.05)) ** 3
+    )
+    assert voices([*members, none], 5, 3.0)[-1] < 0.1
     assert voices([members[0], bad], 1, 1.0) == [1, 1]  # nobody to agree with
     assert voices(members, 5, 3.0) == [1] * 5
     crossed = [np.eye(2)[np.arange(200) // 50 % 2], np.eye(2)[np.arange(200) % 2]]
     assert voices([*crossed, good], 2, 2.0) == [1, 1, 2]  # they agree by chance alone
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("collapsed", [0, 4])
+def test_members_that_find_nothing_do_not_silence_a_vote_beside(seed, collapsed):
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(4), 75)
+    members = [np.eye(4)[rng.integers(4, size=300)] for _ in range(5 - collapsed)]
+    members += [np.eye(4)[np.zeros(300, int)]] * collapsed
+    assert voices([*members, np.eye(4)[truth]], 5, 5.0)[-1] > 5 * 0.3
 
 
 @pytest.mark.parametrize(

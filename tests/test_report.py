@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import anndata
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -344,6 +345,18 @@ def test_cells_keep_the_colors_of_their_class_in_the_png(small, tmp_path):
     for style in class_styles(list(other.obs["label"])).values():
         color = [int(style.color[i : i + 2], 16) for i in (1, 3, 5)]
         assert np.abs(legend - color).max(axis=2).min() <= 12, style
+
+
+def test_every_figure_lies_on_white(drawings):
+    for drawing in drawings:
+        image = np.asarray(Image.open(io.BytesIO(drawing.png)).convert("RGB"))
+        assert (image[0] == 255).all() and (image[-1] == 255).all(), drawing.name
+
+
+def test_a_style_of_the_user_does_not_change_the_figures(small_comparison, drawings):
+    with mpl.rc_context({"savefig.bbox": "tight", "savefig.dpi": 50, "figure.dpi": 50}):
+        again = list(draw(small_comparison, lambda: None))
+    assert [(one.png, one.svg) for one in again] == [(one.png, one.svg) for one in drawings]
 
 
 def test_panels_are_not_empty(drawings):

@@ -51,8 +51,13 @@ def test_ids_are_unique_and_what_is_referred_to_is_there(page):
 
 
 def test_a_palette_keeps_colors_that_few_pixels_have():
-    pixels = np.full((100, 100, 3), 255, np.uint8)
-    pixels[:, :40] = np.arange(100, dtype=np.uint8)[:, None, None]  # a hundred greys
-    pixels[50:53, 60:63] = (200, 30, 40)  # as large as the mark of one cell among many
+    pixels = np.full((200, 200, 3), 255, np.uint8)
+    blues = np.arange(240, dtype=np.uint8)[:100]
+    pixels[:100, :100, 0], pixels[:100, :100, 1] = blues[:, None], blues[None]  # 10,000 colours
+    pixels[101, 161], pixels[150:, :50] = (200, 30, 40), (252, 252, 252)
+    pixels[151:153, 161:163] = (30, 200, 40)  # smaller than the mark of one cell among many
     found = np.asarray(Image.open(io.BytesIO(png_bytes(Tile(pixels, "")))).convert("RGB"))
-    assert np.abs(found.astype(int) - pixels).max() <= 12
+    away = np.abs(found.astype(int) - pixels).max(axis=2)
+    assert away[151:153, 161:163].max() <= 12
+    assert (found[:90, 110:] == 255).all()  # white stays white, whatever is near it
+    assert np.median(away[:100, :100]) <= 16

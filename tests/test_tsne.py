@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from cellglass import tsne as module
 from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
-from cellglass.layout import FEW, _attract, _repel, descend
+from cellglass.layout import CROWDED, FEW, _attract, _repel, descend, stages
 from cellglass.neighbors import find_neighbors, nearest_neighbors
 from cellglass.pca import fit_pca
 from cellglass.perplexity import conditional_probabilities
@@ -77,6 +77,18 @@ def test_weights_have_the_perplexity_that_is_asked_for(distances, perplexity):
     possible = nearest < perplexity
     assert (entropy >= np.log(perplexity) - 1e-3).all()
     np.testing.assert_allclose(entropy[possible], np.log(perplexity), atol=1e-3)
+
+
+def test_cells_that_are_neighbours_of_very_many_are_not_flung_about():
+    """A tight core among cells that are all far from each other: everybody's neighbours."""
+    X = np.random.default_rng(0).normal(size=(FEW + 200, 50))
+    X[:30] *= 0.4
+    scores = fit_pca(X, 50, random_state=0).transform(X)
+    P = affinities_of(scores)
+    assert len(X) * P.sum(axis=0).max() > CROWDED
+    assert len(list(stages(len(X), CROWDED + 1))) < len(list(stages(len(X))))
+    layout = tsne(scores, P=P)
+    assert np.abs(layout).max() < 100  # with large steps 988
 
 
 def test_distances_may_differ_by_rounding_alone():

@@ -11,6 +11,8 @@ from cellglass.metrics import AGREEMENT
 
 FEW = 500
 """Up to so many cells, principal components have as many votes as all networks together."""
+BY_CHANCE = 0.05
+"""An adjusted Rand index that tells little: mean ones of unrelated clusters stay below."""
 ROUNDS = 100
 """Alignment nearly always ends after two or three rounds; this many are its end."""
 
@@ -72,8 +74,9 @@ def voices(
 
     Whoever votes beside the members has its full say where it agrees with them as much as
     they do with each other, or more; where less, by the third power of the quotient of both
-    mean adjusted Rand indices. So it helps members that each see something else, and does
-    not drown what they find and it does not.
+    mean adjusted Rand indices, to which what chance may give (.05) is added. So it helps
+    members that each see something else, or nothing, and does not drown what they find and
+    it does not. Members whose cells are all in one cluster find nothing and are not asked.
 
     Parameters
     ----------
@@ -85,14 +88,15 @@ def voices(
         How many members each of the others counts for at most.
     """
     hard = [member.argmax(axis=1) for member in memberships]
-    members = hard[:n_members]
+    members = [member for member in hard[:n_members] if np.ptp(member) > 0]
     among = agreement_of_members(members)
     weights = [1.0] * n_members
     for other in hard[n_members:]:
-        with_them = np.mean([AGREEMENT["ari"](other, member) for member in members])
-        # One member, or members that agree by chance alone, drown nothing.
-        share = with_them / among if among is not None and among > 0 else 1.0
-        weights.append(most_beside * float(np.clip(share, 0, 1)) ** 3)
+        share = 1.0
+        if among is not None and among > 0:
+            with_them = np.mean([AGREEMENT["ari"](other, member) for member in members])
+            share = float(np.clip((with_them + BY_CHANCE) / (among + BY_CHANCE), 0, 1))
+        weights.append(most_beside * share**3)
     return weights
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from cellglass.compilation import compiled
 
 FARTHEST = 20.0
-"""|log| of the inverse variance, in units of the mean squared distance, where a search ends."""
+"""|log β| where a search ends, β in units of one over the mean squared distance beyond the
+nearest one's."""
 MOST_STEPS = 60
 
 
@@ -22,7 +23,8 @@ def conditional_probabilities(distances: np.ndarray, perplexity: float) -> np.nd
     Parameters
     ----------
     distances
-        To the neighbours of some cells, nearest first, shape (n_cells, n_neighbors).
+        To the neighbours of some cells, the nearest first, shape (n_cells, n_neighbors ≥ 1);
+        finite.
     perplexity
         Exponential of the entropy that the weights of a cell have; where there are no more
         neighbours than that, all weigh the same.
@@ -59,7 +61,7 @@ def _fill(distances, entropy, weights):  # type: ignore[no-untyped-def]
 
 @compiled
 def _search(squared, scale, entropy, weight):  # type: ignore[no-untyped-def]
-    """Fill in exp(−β d²) with the β of the entropy that is wanted; give the sum.
+    """Fill in exp(−β (d² − d₁²)) with the β = 1 / 2σ² of that entropy; give the sum.
 
     By Newton's method on log β, and by halves where that would leave the bracket.
     """

@@ -1,4 +1,4 @@
-"""Threads that judge what is trained while the next network is trained."""
+"""Threads that judge and draw what is trained while the next network is trained."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ def workers(n_threads: int | None = None) -> Iterator[Executor]:
     """
     from threadpoolctl import threadpool_limits
 
+    if n_threads is None:
+        n_threads = n_cores()
+
     def begin() -> None:
         threadpool_limits(1)  # OpenMP keeps its limit by thread; nobody else uses this one
 
     with (
         threadpool_limits(1),  # BLAS keeps one for all
-        ThreadPoolExecutor(n_threads or n_cores(), "cellglass", initializer=begin) as pool,
+        ThreadPoolExecutor(
+            n_cores() if n_threads is None else n_threads, "cellglass", initializer=begin
+        ) as pool,
     ):
         try:
             yield pool

@@ -186,6 +186,9 @@ def _compare(
                 def draw_early(judged: Evaluation, original: Maps, labels: Any) -> None:
                     from cellglass.report.figures import RunFigures
 
+                    for drawing in drawn.values():
+                        if drawing.done():
+                            drawing.result()  # raises what made it fail
                     nonlocal figures
                     figures = figures or RunFigures(original, labels)
                     drawn[judged.name] = one.submit(list, figures.of(judged))

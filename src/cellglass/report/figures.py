@@ -61,6 +61,8 @@ STYLE: Any = {
     "ytick.color": "#555555",
     "svg.hashsalt": "cellglass",  # element ids of an SVG, otherwise random
     "axes.unicode_minus": True,
+    "savefig.bbox": "standard",  # whatever a user's own style says
+    "savefig.dpi": "figure",
     "axes.titley": 1.0,  # where it is, without measuring all ticks
 }
 

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 DPI = 130
+NEARLY_WHITE = 248
+"""Red, green and blue of that and more are white in a PNG of few colours."""
 POINTS = 72
 """Of an SVG in an inch."""
 
@@ -85,7 +87,11 @@ def png_bytes(tile: Tile) -> bytes:
     # Chosen by every second pixel of every second row, in a third of the time.
     some = Image.fromarray(np.ascontiguousarray(tile.pixels[::2, ::2]))
     palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
-    image.quantize(palette=palette, dither=Image.Dither.NONE).save(file, format="png")
+    small = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    colors = np.array(small.getpalette(), np.uint8).reshape(-1, 3)
+    colors[(colors >= NEARLY_WHITE).all(axis=1)] = 255  # colours are looked up in coarse steps
+    small.putpalette(colors.tobytes())
+    small.save(file, format="png")
     return file.getvalue()
 
 
