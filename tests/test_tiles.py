@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -48,6 +49,18 @@ def test_ids_are_unique_and_what_is_referred_to_is_there(page):
     assert len(ids) == len(set(ids)) > 40
     referred = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg)
     assert len(referred) > 20 and {a or b for a, b in referred} <= set(ids)
+
+
+@pytest.mark.parametrize(("label", "lacks"), [("CD4 − T · é", False), ("細胞", True)])
+def test_characters_that_the_font_lacks_are_no_warning(label, lacks, monkeypatch):
+    """Filters of warnings are those of all threads, so they are left alone otherwise."""
+    silenced = []
+    usual = warnings.catch_warnings
+    monkeypatch.setattr(warnings, "catch_warnings", lambda: silenced.append(1) or usual())
+    figure = Figure(figsize=(2, 1), dpi=130)
+    figure.text(0.5, 0.5, label)
+    Tile.of(figure)  # here warnings are errors
+    assert bool(silenced) == lacks
 
 
 def test_a_palette_keeps_colors_that_few_pixels_have():

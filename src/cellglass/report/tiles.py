@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from PIL import Image
+
+from cellglass.partition import warnings_silenced
 
 DPI = 130
 NEARLY_WHITE = 248
@@ -38,13 +42,19 @@ class Tile:
     @classmethod
     def of(cls, figure: Figure) -> Tile:
         """Draw a figure of matplotlib."""
+        if not _lacks_glyphs(figure):
+            return cls._drawn(figure)
+        # The page's own legend shows such characters. Filters are those of all threads.
+        with warnings_silenced, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            return cls._drawn(figure)
+
+    @classmethod
+    def _drawn(cls, figure: Figure) -> Tile:
         file = io.StringIO()
         canvas = FigureCanvasAgg(figure)
-        with warnings.catch_warnings():
-            # The font may lack a character of a label; the page's own legend shows it.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-            canvas.draw()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.draw()
         whole = file.getvalue()
         drawn = whole[whole.index("<g id=") : whole.rindex("</svg>")]
         return cls(np.asarray(canvas.buffer_rgba())[..., :3].copy(), drawn)
@@ -58,6 +68,15 @@ class Tile:
     def width(self) -> int:
         """In pixels."""
         return self.pixels.shape[1]
+
+
+def _lacks_glyphs(figure: Figure) -> bool:
+    """Tell whether a text has a character that its font does not."""
+    for text in figure.findobj(Text):
+        font = get_font(findfont(text.get_fontproperties()))
+        if not all(font.get_char_index(ord(character)) for character in text.get_text()):
+            return True
+    return False
 
 
 def put_together(rows: Sequence[Sequence[Tile]]) -> Tile:
