@@ -108,6 +108,8 @@ class Judging:
         Preprocessed values, shape (n_cells, n_genes).
     scale
         Of raw counts; None where the matrix does not hold any.
+    random_state
+        As in :class:`cellglass.evaluate.Reference`.
     before
         What is known of the cells, and what everything else is judged against. A task waits
         for it, which is no deadlock, since whatever is waited for was begun before.
@@ -116,6 +118,7 @@ class Judging:
     pool: Executor
     X: np.ndarray | sparse.csr_matrix
     scale: CountScale | None
+    random_state: int
     before: Future[tuple[Original, Reference]]
 
     @classmethod
@@ -146,7 +149,7 @@ class Judging:
             reference = Reference(labels, before.n_clusters, before.neighbors, random_state)
             return before, reference
 
-        return cls(pool, X, scale, pool.submit(look))
+        return cls(pool, X, scale, random_state, pool.submit(look))
 
     @property
     def reference(self) -> Reference:
@@ -184,8 +187,7 @@ class Judging:
         return judge(before.space, reference, neighbors=before.neighbors)
 
     def _axes(self, n_components: int, cells: np.ndarray) -> PCA:
-        seed = self.reference.random_state
-        return fit_pca(self.X, n_components, random_state=seed, cells=cells)
+        return fit_pca(self.X, n_components, random_state=self.random_state, cells=cells)
 
     def _predicted(self, X_hat: Parts) -> Predicted:
         return Predicted(
@@ -208,7 +210,7 @@ class Judging:
         )
 
     def _latent(self, Z: np.ndarray) -> tuple[Space, Maps]:
-        seed = self.reference.random_state
+        seed = self.random_state
         if Z.shape[1] > N_COMPONENTS:  # t-SNE finds its own
             return judge(Z, self.reference), project(Z, random_state=seed)
         # t-SNE sees all principal components, which keep every distance.
@@ -228,7 +230,7 @@ class Judging:
             coordinates = coordinates[:]  # computed once, not in every pass
         if not all_finite(coordinates):
             raise _not_finite(settings, training)
-        pca = fit_pca(coordinates, N_COMPONENTS, random_state=self.reference.random_state)
+        pca = fit_pca(coordinates, N_COMPONENTS, random_state=self.random_state)
         scores = pca.transform(coordinates)
         if in_full:
             space = judge(coordinates[:], self.reference, find_clusters=False)

@@ -33,9 +33,7 @@ def workers(n_threads: int | None = None) -> Iterator[Executor]:
 
     with (
         threadpool_limits(1),  # BLAS keeps one for all
-        ThreadPoolExecutor(
-            n_cores() if n_threads is None else n_threads, "cellglass", initializer=begin
-        ) as pool,
+        ThreadPoolExecutor(n_threads, "cellglass", initializer=begin) as pool,
     ):
         try:
             yield pool

@@ -19,6 +19,7 @@ from cellglass.report.figures import (
     Legend,
     MapTiles,
     Page,
+    as_tsne,
 )
 from cellglass.resolution import NEARLY, STABLE
 
@@ -99,7 +100,7 @@ def _draw_confidence(
             linewidths=0, rasterized=True,
         )  # fmt: skip
         axes.margins(0.04)
-        _as_tsne(axes)
+        as_tsne(axes)
         place = axes.get_position()
         axes.set_position((place.x0, place.y0, 0.84 * place.width, place.height))
         bar = page.figure.colorbar(shown, cax=axes.inset_axes((1.04, 0, 0.04, 1)))
@@ -109,11 +110,6 @@ def _draw_confidence(
             f"{where}, coloured by how probable it is that a cell belongs to its cluster; "
             "cells between clusters are ringed.",
         )
-
-
-def _as_tsne(axes: Axes) -> None:
-    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-    axes.set_aspect("equal", adjustable="datalim")
 
 
 def _draw_scan(scan: Scan, ringed: str) -> Drawing:

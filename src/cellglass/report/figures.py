@@ -199,7 +199,7 @@ class RunFigures:
                 f"pca_{space}_{run.name}",
                 f"PCA · original and {noun.lower()} · {what}",
                 PCA_CAPTION,
-                {"Original": originals.pca, noun: _pca_panel(tiles, noun, maps)},
+                {"Original": originals.pca, noun: tiles.pca(noun, maps)},
             )
             yield tiles.page(
                 f"tsne_{space}_{run.name}",
@@ -218,22 +218,17 @@ class _Originals:
 
     @cached_property
     def pca(self) -> Tile:
-        return _pca_panel(self.tiles, "Original", self._maps)
+        return self.tiles.pca("Original", self._maps)
 
     @cached_property
     def tsne(self) -> Tile:
         return self.tiles.tsne("Original", self._maps.tsne)
 
 
-def _pca_panel(tiles: MapTiles, heading: str, maps: Maps) -> Tile:
-    return tiles.panel(heading, maps.pca, _pca_labels(maps.pca_variance_ratio))
-
-
-def _pca_labels(shares: np.ndarray) -> tuple[str, str]:
-    first, second = (
-        f"PC{i} ({100 * share:.1f} % of variance)" for i, share in enumerate(shares, 1)
-    )
-    return first, second
+def as_tsne(axes: Axes) -> None:
+    """Dress a panel as a map by t-SNE, in which only distances mean anything."""
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+    axes.set_aspect("equal", adjustable="datalim")
 
 
 class MapTiles:
@@ -251,21 +246,28 @@ class MapTiles:
         self._codes, self._legend = codes, legend
         self._legend_tile = cache(self._draw_legend)
 
-    def panel(self, heading: str, points: np.ndarray, labels: tuple[str, str]) -> Tile:
-        """Draw a map, shape (n_cells, 2), and name its axes."""
+    def pca(self, heading: str, maps: Maps) -> Tile:
+        """Draw the map by PCA."""
+        first, second = (
+            f"PC{i} ({100 * share:.1f} % of variance)"
+            for i, share in enumerate(maps.pca_variance_ratio, 1)
+        )
+        return self._panel(
+            heading, maps.pca, lambda axes: axes.set(xlabel=first, ylabel=second)
+        )
+
+    def tsne(self, heading: str, points: np.ndarray) -> Tile:
+        """Draw a map by t-SNE, shape (n_cells, 2)."""
+        return self._panel(heading, points, as_tsne)
+
+    def _panel(self, heading: str, points: np.ndarray, dress: Callable[[Axes], object]) -> Tile:
         with mpl.rc_context(STYLE):
             figure = Figure(figsize=PANEL, dpi=DPI, facecolor="white")
             axes = add_panel(figure)
             scatter(axes, points, self._codes, self._legend)
-            axes.set(title=heading, xlabel=labels[0], ylabel=labels[1])
-            if labels[0].startswith("t-SNE"):  # only distances mean anything there
-                axes.set(xticks=[], yticks=[])
-                axes.set_aspect("equal", adjustable="datalim")
+            axes.set_title(heading)
+            dress(axes)
             return Tile.of(figure)
-
-    def tsne(self, heading: str, points: np.ndarray) -> Tile:
-        """Draw a map by t-SNE."""
-        return self.panel(heading, points, ("t-SNE 1", "t-SNE 2"))
 
     def page(self, name: str, title: str, caption: str, panels: Mapping[str, Tile]) -> Drawing:
         """Put maps side by side, with a title above and the legend below."""
