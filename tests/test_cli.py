@@ -145,7 +145,7 @@ def test_an_interrupt_is_told_and_leaves_nothing(data, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("cellglass.train"), "run_epoch", interrupt)
+    monkeypatch.setattr(import_module("cellglass.epoch_program"), "run_epoch", interrupt)
     done = call("compare", data / "counts.npy", *FAST, "-o", tmp_path / "out")
     assert done.exit_code == 130
     assert "nothing was written" in " ".join(done.stderr.split())

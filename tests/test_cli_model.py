@@ -229,10 +229,10 @@ def test_a_comparison_stopped_between_trainings_keeps_them_and_resumes(
     assert "learning_rate was 0.001 and is now 0.01" in said(other)
 
     called = []
-    train = import_module("cellglass.train")
-    usual = train.run_epoch
+    program = import_module("cellglass.epoch_program")
+    usual = program.run_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(train, "run_epoch", lambda *a, **k: called.append(1) or usual(*a, **k))
+        patch.setattr(program, "run_epoch", lambda *a, **k: called.append(1) or usual(*a, **k))
         resumed = call(*words, "-o", tmp_path / "out", "-q", "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert called == []  # both were trained to the end

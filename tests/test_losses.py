@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.special import expit
 
 from cellglass.batches import Batch, DenseRows, MaskedRows
+from cellglass.epoch_program import batch_terms, ratio
 from cellglass.errors import InputError
 from cellglass.fit import first_network
 from cellglass.gene_statistics import gene_statistics
@@ -18,7 +19,6 @@ from cellglass.losses import LOSSES, GeneStatistics, Loss, register
 from cellglass.network import Output
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
-from cellglass.train import batch_terms, ratio
 
 SHAPE = (6, 4)
 

@@ -16,6 +16,7 @@ import cellglass as cg
 from cellglass.batches import Batch, on_device
 from cellglass.checkpoint import Checkpoints
 from cellglass.encode import encode
+from cellglass.epoch_program import charged, ratio, train_step
 from cellglass.errors import InputError
 from cellglass.fit import first_network, fit_model, train_network
 from cellglass.incremental import Ongoing, train_pass
@@ -23,7 +24,6 @@ from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork, Noise
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings
-from cellglass.train import charged, ratio, train_step
 from cellglass.training_progress import State
 
 COUNTS = np.random.default_rng(0).negative_binomial(1, 0.2, (60, 8)).astype(np.float32)

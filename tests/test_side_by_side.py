@@ -13,7 +13,7 @@ import cellglass as cg
 from cellglass.batches import on_device
 from cellglass.checkpoint import Checkpoint, Checkpoints
 from cellglass.errors import TrainingError, TrainingInterrupted
-from cellglass.fit import split_cells, train_seeds
+from cellglass.fit import split_cells, train_networks
 from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
@@ -73,7 +73,7 @@ def test_seeds_come_out_as_one_by_one(kwargs):
     runs = [ModelSettings(seed=seed, **common) for seed in range(3)]
     is_validation = split_cells(50, runs[0].validation_fraction, 0)
     found, expected = (
-        list(train_seeds(rows(), is_validation, runs, data="", side_by_side=how))
+        list(train_networks(rows(), is_validation, runs, data="", side_by_side=how))
         for how in (True, False)
     )
     for a, b in zip(found, expected, strict=True):
@@ -160,7 +160,7 @@ def test_a_comparison_is_the_same_but_for_rounding(small, monkeypatch):
     kwargs = {"n_latent": 2, "loss": ("mse", "nb"), "seeds": 2, "max_epochs": 3}
     expected = cg.compare(small, **kwargs)
     compare = importlib.import_module("cellglass.compare")
-    monkeypatch.setattr(compare, "train_seeds", partial(train_seeds, side_by_side=True))
+    monkeypatch.setattr(compare, "train_networks", partial(train_networks, side_by_side=True))
     seen = []
     found = cg.compare(
         small, progress=lambda *done: seen.append(done) if done[0] == "Training" else None,
@@ -175,7 +175,7 @@ def test_a_comparison_is_the_same_but_for_rounding(small, monkeypatch):
 
 def test_the_last_good_weights_of_the_run_that_failed_are_saved(small, tmp_path, monkeypatch):
     compare = importlib.import_module("cellglass.compare")
-    monkeypatch.setattr(compare, "train_seeds", partial(train_seeds, side_by_side=True))
+    monkeypatch.setattr(compare, "train_networks", partial(train_networks, side_by_side=True))
     train_module = importlib.import_module("cellglass.train")
     usual = train_module.run_epochs
 
@@ -202,4 +202,4 @@ def test_the_last_good_weights_of_the_run_that_failed_are_saved(small, tmp_path,
 @pytest.mark.parametrize("how", [True, False])
 def test_no_settings_are_no_trainings(how):
     is_validation = split_cells(50, 0.1, 0)
-    assert list(train_seeds(rows(), is_validation, [], data="", side_by_side=how)) == []
+    assert list(train_networks(rows(), is_validation, [], data="", side_by_side=how)) == []

@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from cellglass.batches import DenseRows, Rows, on_device
+from cellglass.epoch_program import Outcome, cut_into_batches
 from cellglass.errors import TrainingError
 from cellglass.failures import explain_failure
 from cellglass.fit import fit_model
@@ -18,7 +19,8 @@ from cellglass.network import AutoencoderNetwork
 from cellglass.pca import fit_pca
 from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings, TrainingSettings
-from cellglass.train import Outcome, Training, cut_into_batches, train
+from cellglass.train import train
+from cellglass.training_progress import Training
 
 N_CELLS, N_GENES = 22, 6
 HELD_OUT = np.array([0, 3, 4, 10, 21])

@@ -35,7 +35,7 @@ from cellglass.collapse import warn_of_collapse
 from cellglass.consensus import votes_of_pca
 from cellglass.encode import encode
 from cellglass.evaluate import silhouette_sample
-from cellglass.fit import check_losses_suit, dense_if_small, digest, split_cells, train_seeds
+from cellglass.fit import check_losses_suit, dense_if_small, digest, split_cells, train_networks
 from cellglass.gene_choice import most_variable_genes
 from cellglass.given import as_anndata
 from cellglass.idec import GAMMA, Idec, idec
@@ -448,7 +448,7 @@ def cluster(
     with kept_on_failure(kept):
         for run, training in zip(
             runs,
-            train_seeds(
+            train_networks(
                 rows, is_validation, runs, data=data_digest, callbacks=(*called, epochs),
                 checkpoints=kept,
             ),

@@ -35,7 +35,7 @@ from cellglass.fit import (
     last_good_kept,
     model_of,
     split_cells,
-    train_seeds,
+    train_networks,
 )
 from cellglass.genes import collect_gene_ids
 from cellglass.given import as_anndata, as_tuple
@@ -81,11 +81,6 @@ class Settings(TrainingSettings):
             ModelSettings(n_latent=n_latent, loss=loss, seed=seed, **shared)
             for loss, n_latent, seed in product(self.loss, self.n_latent, range(self.seeds))
         ]
-
-    def by_seed(self) -> list[tuple[ModelSettings, ...]]:
-        """List the trainings in groups that differ in their seeds alone."""
-        runs = self.of_runs()
-        return [tuple(runs[i : i + self.seeds]) for i in range(0, len(runs), self.seeds)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -303,8 +298,9 @@ def compare(
         Early stopping: a training ends when the loss of its held-out cells has not become
         lower by more than ``min_delta`` for ``patience`` epochs. None: no early stopping.
     callbacks
-        Called after every epoch of every run with a :class:`cellglass.callbacks.Epoch`; a
-        run ends when one returns True.
+        Called after every epoch of every run with a :class:`cellglass.callbacks.Epoch`, whose
+        ``run`` tells which: on a CPU several are trained at once, and their epochs alternate.
+        A run ends when one returns True.
     checkpoints
         Folder for the state of the trainings; default: none is kept. It is written when
         the comparison is stopped, and with ``checkpoint_every`` on the way, too. It stays.
@@ -315,7 +311,7 @@ def compare(
     on_run
         Called with every run as soon as it is judged, in their order: the
         :class:`cellglass.evaluate.Evaluation`, the maps of the cells themselves, and the
-        known classes. The next training begins when it returns, while other runs are judged.
+        known classes. Trainings go on when it returns, while other runs are judged.
     progress
         Called as ``progress(stage, done, total)`` on the way.
 
@@ -400,17 +396,16 @@ def compare(
             if on_run is not None:
                 on_run(runs[-1], original_maps, classes)
 
-        for group in settings.by_seed():
-            trainings = train_seeds(
-                rows, is_validation, group, data=data_digest,
-                callbacks=(*called, epochs), checkpoints=kept,
-            )  # fmt: skip
-            for run, training in zip(group, trainings, strict=True):
-                epochs.finish_run(run.run)
-                judged.append(judging.begin_run(run, training, rows))
-                stage.reach(sum(one.done for one in judged))
-                while maps_begun.done() and len(runs) < len(judged) and judged[len(runs)].done:
-                    take_over()
+        trainings = train_networks(
+            rows, is_validation, settings.of_runs(), data=data_digest,
+            callbacks=(*called, epochs), checkpoints=kept,
+        )  # fmt: skip
+        for run, training in zip(settings.of_runs(), trainings, strict=True):
+            epochs.finish_run(run.run)
+            judged.append(judging.begin_run(run, training, rows))
+            stage.reach(sum(one.done for one in judged))
+            while maps_begun.done() and len(runs) < len(judged) and judged[len(runs)].done:
+                take_over()
         original_maps, original = maps_begun.result(), original_begun.result()
         baselines = [baseline.result() for baseline in baselines_begun]
         stage.reach(1 + len(baselines) + len(runs))

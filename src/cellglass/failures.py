@@ -14,7 +14,7 @@ from cellglass.losses import Loss
 from cellglass.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from cellglass.train import Outcome
+    from cellglass.epoch_program import Outcome
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

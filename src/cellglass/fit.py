@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import Any
 
 import jax
@@ -32,8 +32,12 @@ from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
 from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings
-from cellglass.train import Start, train_side_by_side
+from cellglass.train import SideBySide, Start, train_in_turn
 from cellglass.training_progress import Training
+from cellglass.workers import n_cores
+
+MOST_AT_ONCE = 8
+"""So many networks are trained at once at most: each needs memory of its own."""
 
 
 @dataclass(frozen=True)
@@ -162,16 +166,16 @@ def train_network(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """Train one network on the cells that are not held out; see :func:`train_seeds`."""
+    """Train one network on the cells that are not held out; see :func:`train_networks`."""
     return next(
-        train_seeds(
+        train_networks(
             rows, is_validation, [settings], data=data, callbacks=callbacks,
             checkpoints=checkpoints,
         )
     )  # fmt: skip
 
 
-def train_seeds(
+def train_networks(
     rows: Rows,
     is_validation: np.ndarray,
     settings: Sequence[ModelSettings],
@@ -180,8 +184,9 @@ def train_seeds(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
     side_by_side: bool | None = None,
+    at_once: int | None = None,
 ) -> Iterator[Training]:
-    """Train networks that differ in their seeds alone on the cells that are not held out.
+    """Train networks on the cells that are not held out.
 
     Two trainings of the same ``random_state``, seed and latent size start from the same
     weights and pass the cells in the same order, whatever their loss.
@@ -193,23 +198,30 @@ def train_seeds(
     is_validation
         True for held-out cells, shape (n_cells,).
     settings
-        Of every network; only ``seed`` may differ.
+        Of every network.
     data
         What :func:`digest` gives for the data, to tell a checkpoint of them from another.
     callbacks, checkpoints
         As in :func:`fit_model`.
     side_by_side
-        Whether all networks pass an epoch together, as one program. Default: not on a
-        CPU, whose cores one network keeps busy, and where a model does so not depend on
+        Whether networks that follow each other and differ in their seeds alone pass an epoch
+        together, as one program. Default: not on a CPU, where a model does so not depend on
         how many others were trained beside it.
+    at_once
+        How many programs run at once. Default: on a CPU one for every core, up to
+        `MOST_AT_ONCE`, since the products of a batch are small for several cores; one on
+        other devices.
 
     Yields
     ------
     Training
         In the order of ``settings``.
     """
+    on_cpu = jax.default_backend() == "cpu"
     if side_by_side is None:
-        side_by_side = jax.default_backend() != "cpu"
+        side_by_side = not on_cpu
+    if at_once is None:
+        at_once = min(n_cores(), MOST_AT_ONCE) if on_cpu else 1
     train_cells, validation_cells = (
         np.flatnonzero(~is_validation),
         np.flatnonzero(is_validation),
@@ -222,11 +234,17 @@ def train_seeds(
         network = first_network(rows, train_cells, one)
         return Start(network, keys_of(one)[1], one.run, checkpoint)
 
-    for group in [settings] if side_by_side and settings else [[one] for one in settings]:
-        yield from train_side_by_side(
-            [start(one) for one in group], rows, train_cells, validation_cells,
-            LOSSES[group[0].loss], group[0], callbacks=callbacks,
-        )  # fmt: skip
+    def begun() -> Iterator[SideBySide]:
+        alike = groupby(settings, key=lambda one: replace(one, seed=0))
+        for group in map(list, (runs for _, runs in alike)):
+            for runs in [group] if side_by_side else [[one] for one in group]:
+                yield SideBySide(
+                    [start(one) for one in runs], rows, train_cells, validation_cells,
+                    LOSSES[runs[0].loss], runs[0], callbacks=callbacks,
+                )  # fmt: skip
+
+    for trainings in train_in_turn(begun(), at_once=at_once):
+        yield from trainings
 
 
 def first_network(rows: Rows, cells: np.ndarray, settings: ModelSettings) -> AutoencoderNetwork:

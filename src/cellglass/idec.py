@@ -14,11 +14,11 @@ from jax import Array
 
 from cellglass.batches import Rows
 from cellglass.encode import encode
+from cellglass.epoch_program import cut_into_batches, ratio, weighted
 from cellglass.errors import TrainingError
 from cellglass.losses import Loss
 from cellglass.network import AutoencoderNetwork
 from cellglass.partition import by_size, first_cells, kmeans
-from cellglass.train import cut_into_batches, ratio, weighted
 
 GAMMA = 0.1
 """Weight of the clustering loss, as in Guo et al. 2017."""

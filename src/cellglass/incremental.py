@@ -14,6 +14,7 @@ import optax
 
 from cellglass.batches import Rows
 from cellglass.callbacks import Callback, Epoch
+from cellglass.epoch_program import cut_into_batches, run_epoch
 from cellglass.errors import TrainingError
 from cellglass.failures import explain_failure
 from cellglass.fit import first_network, keys_of
@@ -21,7 +22,6 @@ from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.schedules import learning_rates
 from cellglass.settings import ModelSettings
-from cellglass.train import cut_into_batches, run_epoch
 from cellglass.training_progress import State
 
 

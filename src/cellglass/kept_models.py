@@ -160,7 +160,7 @@ def fellow_spaces(
     from dataclasses import fields, replace
 
     from cellglass.encode import encode
-    from cellglass.fit import split_cells, train_seeds
+    from cellglass.fit import split_cells, train_networks
     from cellglass.pca import fit_pca
     from cellglass.settings import ModelSettings
 
@@ -184,7 +184,7 @@ def fellow_spaces(
     given: dict[str, Any] = {"free_bits": 0.0}  # as before there were any
     given |= {name: value for name, value in model.settings.items() if name in known}
     settings = ModelSettings(**{**given, "loss": model.loss, "input": model.preprocessor.input})
-    trained = train_seeds(
+    trained = train_networks(
         on.rows, split_cells(adata.n_obs, settings.validation_fraction, settings.random_state),
         [replace(settings, seed=settings.seed + i) for i in range(1, seeds)], data=on.data,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from cellglass.choice import Choice, choose_size
 from cellglass.dispersion import MAX_CELLS, fit_dispersion
 from cellglass.encode import reconstruct
 from cellglass.errors import InputError, TrainingError
-from cellglass.fit import check_losses_suit, digest, split_cells, train_seeds
+from cellglass.fit import check_losses_suit, digest, split_cells, train_networks
 from cellglass.given import as_anndata, as_tuple
 from cellglass.held_out import HeldOut, HiddenEntries, SplitCounts, measure_of
 from cellglass.losses import LOSSES
@@ -320,7 +321,7 @@ def select(
         As in :func:`cellglass.compare`.
     callbacks
         Called after every epoch of every training with a
-        :class:`cellglass.callbacks.Epoch`; a training ends when one returns True.
+        :class:`cellglass.callbacks.Epoch`, as in :func:`cellglass.compare`.
     checkpoints, checkpoint_every, resume
         As in :func:`cellglass.compare`.
     progress
@@ -507,39 +508,39 @@ def _train_all(
     is_validation = split_cells(
         rows.shape[0], settings.validation_fraction, settings.random_state
     )
-    for loss in settings.loss:
-        for size in settings.n_latent:
-            runs = [settings.of_run(loss, size, split, seed) for seed in range(settings.seeds)]
-            trainings = train_seeds(
-                rows, is_validation, runs, data=data, callbacks=(*callbacks, epochs),
-                checkpoints=checkpoints,
-            )  # fmt: skip
-            for seed, run in enumerate(runs):
-                where = (
-                    f"Latent size {size}, loss {loss}, split {split + 1} of {settings.splits}, "
-                    f"seed {seed + 1} of {settings.seeds}:"
-                )
-                try:
-                    training = next(trainings)
-                except TrainingError as failed:
-                    raise TrainingError(f"{where} {failed}", failed.training) from failed
-                prediction = reconstruct(training.network, rows, LOSSES[loss])
-                error = held_out.error(prediction, measure_of(LOSSES[loss]))
-                if not np.isfinite(error):
-                    raise TrainingError(
-                        f"{where} its predictions are no longer finite numbers, although its "
-                        "loss is. Try a lower learning rate than "
-                        f"{settings.learning_rate:g}.",
-                        training,
-                    )
-                epochs.finish_run(run.run)
-                yield Trained(
-                    loss=loss, n_latent=size, split=split, seed=seed,
-                    epochs=len(training.loss_train), best_epoch=training.best_epoch,
-                    loss_first=training.loss_train[0], loss_last=training.loss_train[-1],
-                    late_fall=_late_fall(training.loss_train),
-                    error=error, seconds=training.seconds,
-                )  # fmt: skip
+    grid = list(product(settings.loss, settings.n_latent, range(settings.seeds)))
+    runs = [settings.of_run(loss, size, split, seed) for loss, size, seed in grid]
+    where = {
+        run.run: f"Latent size {size}, loss {loss}, split {split + 1} of {settings.splits}, "
+        f"seed {seed + 1} of {settings.seeds}:"
+        for run, (loss, size, seed) in zip(runs, grid, strict=True)
+    }
+    trainings = train_networks(
+        rows, is_validation, runs, data=data, callbacks=(*callbacks, epochs),
+        checkpoints=checkpoints,
+    )  # fmt: skip
+    for run, (loss, size, seed) in zip(runs, grid, strict=True):
+        try:
+            training = next(trainings)
+        except TrainingError as failed:
+            said = f"{where[str(failed.run)]} {failed}"
+            raise TrainingError(said, failed.training) from failed
+        prediction = reconstruct(training.network, rows, LOSSES[loss])
+        error = held_out.error(prediction, measure_of(LOSSES[loss]))
+        if not np.isfinite(error):
+            raise TrainingError(
+                f"{where[run.run]} its predictions are no longer finite numbers, although its "
+                f"loss is. Try a lower learning rate than {settings.learning_rate:g}.",
+                training,
+            )
+        epochs.finish_run(run.run)
+        yield Trained(
+            loss=loss, n_latent=size, split=split, seed=seed,
+            epochs=len(training.loss_train), best_epoch=training.best_epoch,
+            loss_first=training.loss_train[0], loss_last=training.loss_train[-1],
+            late_fall=_late_fall(training.loss_train),
+            error=error, seconds=training.seconds,
+        )  # fmt: skip
 
 
 def _late_fall(losses: Sequence[float]) -> float:

@@ -1,13 +1,13 @@
-"""The training loop: train_step, run_epoch, train."""
+"""The training loop, of one network or of several at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
-from typing import Any, NamedTuple
+from itertools import islice
 
 import equinox as eqx
 import jax
@@ -19,11 +19,12 @@ from jax import Array
 from cellglass.batches import Rows
 from cellglass.callbacks import Callback, Epoch
 from cellglass.checkpoint import Checkpoint
+from cellglass.epoch_program import Outcome, cut_into_batches, ratio, run_epochs
 from cellglass.errors import TrainingError, TrainingInterrupted
 from cellglass.failures import explain_failure
 from cellglass.interrupts import held_back
 from cellglass.losses import Loss
-from cellglass.network import AutoencoderNetwork, Noise
+from cellglass.network import AutoencoderNetwork
 from cellglass.schedules import learning_rates
 from cellglass.settings import TrainingSettings
 from cellglass.training_progress import Progress, State, Training
@@ -36,8 +37,6 @@ LEAST_LOSS = 1e-6
 
 EPOCHS_AHEAD = 100
 """Learning rates are computed for so many epochs at a time."""
-
-NO_NOISE = Noise()
 
 
 @dataclass(frozen=True)
@@ -123,52 +122,168 @@ def train_side_by_side(
     Each is trained as :func:`train` would, up to rounding. Parameters and errors are those
     of :func:`train`; a callback that returns True ends the training it was told of.
     """
-    cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
-    n_steps = -(-len(train_cells) // settings.batch_size)  # in an epoch
-    ahead = range(0)  # epochs whose learning rates are planned
-    clock = time.perf_counter()
-    under_way = [_UnderWay.begin(start, settings, len(validation_cells)) for start in starts]
-    with held_back() as interrupted:
-        while active := [one for one in under_way if not one.finished]:
-            # They differ only where they are resumed.
-            done = min(one.progress.epoch for one in active)
-            level = [one for one in active if one.progress.epoch == done]
-            if done not in ahead:
-                ahead = range(done, min(done + EPOCHS_AHEAD, settings.max_epochs))
-                planned = learning_rates(
-                    settings.schedule, settings.learning_rate, start=ahead.start * n_steps,
-                    stop=ahead.stop * n_steps, n_steps=settings.max_epochs * n_steps,
-                ).reshape(len(ahead), n_steps)  # fmt: skip
-            rates = planned[done - ahead.start]
-            keys = [jax.random.fold_in(one.start.key, done + 1) for one in under_way]
-            # Those that wait or have ended go along: another number is another program.
-            outcomes = jax.block_until_ready(run_epochs(
-                [one.progress.state for one in under_way], rows, *cells, keys, rates,
-                settings.kl_weight(done + 1), loss=loss, batch_size=settings.batch_size,
-                noise=settings.noise, weight_decay=settings.weight_decay,
-                free_bits=settings.free_bits,
-            ))  # fmt: skip
-            passed, clock = time.perf_counter() - clock, time.perf_counter()
-            for one, key, outcome in zip(under_way, keys, outcomes, strict=True):
-                if one not in level:
-                    continue
-                if not bool(outcome.finite):
-                    order = jax.random.permutation(key, cells[0])
-                    batches, _ = cut_into_batches(order, settings.batch_size)
-                    reason = explain_failure(
-                        outcome, rows, batches, cells[1], rates, done + 1, loss, settings
-                    )
-                    raise one.failure(reason)
-                one.advance(outcome, float(rates[-1]), passed / len(level), callbacks)
-            if interrupted():
-                raise _interruption(level)
-    for one in under_way:
-        untrained = _untrained_loss(one.start.network, rows, cells[0][:1024], loss=loss)
-        one.check_converged(float(untrained), loss)
-    return [one.progress.training(settings) for one in under_way]
+    group = SideBySide(
+        starts, rows, train_cells, validation_cells, loss, settings, callbacks=callbacks
+    )
+    return next(train_in_turn([group]))
 
 
-@dataclass
+def train_in_turn(
+    groups: Iterable[SideBySide], *, at_once: int = 1
+) -> Iterator[list[Training]]:
+    """Train groups of networks, some of them at once; each comes out as it would by itself.
+
+    Those that are trained at once pass an epoch each at the same time. Nothing else is done
+    at the same time: callbacks are called in turn, by the thread that asks for the results.
+
+    Parameters
+    ----------
+    groups
+        Each is asked for when it is about to begin.
+    at_once
+        How many at once.
+
+    Yields
+    ------
+    list of Training
+        Of one group after the other, in their order. Those that follow are being trained
+        meanwhile, up to the end of an epoch.
+
+    Raises
+    ------
+    TrainingError, TrainingInterrupted
+        As :func:`train`.
+    """
+    coming, begun = iter(groups), deque[SideBySide]()
+    try:
+        while True:
+            clock = time.perf_counter()
+            with held_back() as interrupted:
+                while True:
+                    active = [group for group in begun if not group.finished]
+                    for group in islice(coming, at_once - len(active)):
+                        begun.append(group)
+                        if not group.finished:  # before it was resumed
+                            active.append(group)
+                            clock = group.begin_epoch(clock)
+                    if not begun:
+                        return
+                    if begun[0].finished:
+                        break
+                    for group in active:
+                        clock = group.end_epoch(clock)
+                        if not (group.finished or interrupted()):
+                            clock = group.begin_epoch(clock)
+                    if interrupted():
+                        raise _interruption([one for group in active for one in group.level])
+            yield begun.popleft().result()
+    finally:
+        for group in begun:
+            group.wait()
+
+
+class SideBySide:
+    """Networks that pass every epoch together, as one program; see :func:`train_side_by_side`.
+
+    An epoch is computed between :meth:`begin_epoch` and :meth:`end_epoch`, while the caller
+    is free to do other things.
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[Start],
+        rows: Rows,
+        train_cells: np.ndarray,
+        validation_cells: np.ndarray,
+        loss: Loss,
+        settings: TrainingSettings,
+        *,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self._rows, self._loss, self._settings = rows, loss, settings
+        self._cells = jnp.asarray(train_cells), jnp.asarray(validation_cells)
+        self._callbacks = callbacks
+        self._n_steps = -(-len(train_cells) // settings.batch_size)  # in an epoch
+        self._ahead = range(0)  # epochs whose learning rates are planned
+        self._planned = np.empty((0, self._n_steps))
+        self._members = [
+            _UnderWay.begin(start, settings, len(validation_cells)) for start in starts
+        ]
+        self._seconds = 0.0  # that belong to the epoch that is passed
+        self._keys: list[Array] = []
+        self._outcomes: Sequence[Outcome] = ()  # of that epoch
+        self.level: list[_UnderWay] = []
+        """Those of which that epoch, or else the last, is one; they differ where resumed."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all trainings are."""
+        return all(one.finished for one in self._members)
+
+    def begin_epoch(self, clock: float) -> float:
+        """Begin with an epoch; what has passed since a time is its time. Gives the new time."""
+        settings, n_steps = self._settings, self._n_steps
+        active = [one for one in self._members if not one.finished]
+        done = min(one.progress.epoch for one in active)
+        self.level = [one for one in active if one.progress.epoch == done]
+        if done not in self._ahead:
+            ahead = range(done, min(done + EPOCHS_AHEAD, settings.max_epochs))
+            self._planned = learning_rates(
+                settings.schedule, settings.learning_rate, start=ahead.start * n_steps,
+                stop=ahead.stop * n_steps, n_steps=settings.max_epochs * n_steps,
+            ).reshape(len(ahead), n_steps)  # fmt: skip
+            self._ahead = ahead
+        self._keys = [jax.random.fold_in(one.start.key, done + 1) for one in self._members]
+        # Those that wait or have ended go along: another number is another program.
+        self._outcomes = run_epochs(
+            [one.progress.state for one in self._members], self._rows, *self._cells, self._keys,
+            self._planned[done - self._ahead.start], settings.kl_weight(done + 1),
+            loss=self._loss, batch_size=settings.batch_size, noise=settings.noise,
+            weight_decay=settings.weight_decay, free_bits=settings.free_bits,
+        )  # fmt: skip
+        return self._spend(clock)
+
+    def end_epoch(self, clock: float) -> float:
+        """Wait for the epoch, and take it over."""
+        outcomes = self.wait()
+        clock = self._spend(clock)
+        passed, self._seconds, self._outcomes = self._seconds, 0.0, ()
+        done = self.level[0].progress.epoch
+        rates = self._planned[done - self._ahead.start]
+        for one, key, outcome in zip(self._members, self._keys, outcomes, strict=True):
+            if one not in self.level:
+                continue
+            if not bool(outcome.finite):
+                order = jax.random.permutation(key, self._cells[0])
+                batches, _ = cut_into_batches(order, self._settings.batch_size)
+                reason = explain_failure(
+                    outcome, self._rows, batches, self._cells[1], rates, done + 1, self._loss,
+                    self._settings,
+                )  # fmt: skip
+                raise one.failure(reason)
+            one.advance(outcome, float(rates[-1]), passed / len(self.level), self._callbacks)
+        return clock
+
+    def wait(self) -> Sequence[Outcome]:
+        """Wait for the epoch that is being computed, if there is one."""
+        return jax.block_until_ready(self._outcomes)
+
+    def result(self) -> list[Training]:
+        """Hand over what all have come to."""
+        for one in self._members:
+            untrained = _untrained_loss(
+                one.start.network, self._rows, self._cells[0][:1024], loss=self._loss
+            )
+            one.check_converged(float(untrained), self._loss)
+        return [one.progress.training(self._settings) for one in self._members]
+
+    def _spend(self, clock: float) -> float:
+        now = time.perf_counter()
+        self._seconds += now - clock
+        return now
+
+
+@dataclass(eq=False)
 class _UnderWay:
     """One training between its start and its end."""
 
@@ -257,220 +372,18 @@ def _untrained_loss(
 def _interruption(level: Sequence[_UnderWay]) -> TrainingInterrupted:
     """Keep everything, and make what is raised for Ctrl-C."""
     first = level[0]
+    at: dict[int, list[str]] = {}  # those that stand there
     for one in level:
         if one.start.checkpoint is not None:
             one.start.checkpoint.write()
+        at.setdefault(one.progress.epoch, []).append(one.start.run)
     path = None if first.start.checkpoint is None else first.start.checkpoint.path
     where = "" if path is None else f", and kept in {path if len(level) == 1 else path.parent}"
-    epoch, last = first.progress.epoch, first.settings.max_epochs
-    return TrainingInterrupted(
-        f"Training of {', '.join(one.start.run for one in level)} was stopped after epoch "
-        f"{epoch} of {last}{where}.",
-        first.progress.training(first.settings), path,
-    )  # fmt: skip
-
-
-class Outcome(NamedTuple):
-    """What an epoch gives."""
-
-    state: State
-    loss_train: Array
-    loss_validation: Array | None  # None without held-out cells
-    batch_losses: Array  # (n_batches,)
-    first_bad: Array  # first batch whose loss is not finite; n_batches if there is none
-    weights_finite: Array
-    finite: Array  # whether all losses and weights are
-
-
-@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay", "free_bits"))
-def run_epoch(
-    state: State,
-    rows: Rows,
-    train_cells: Array,  # (n_train,)
-    validation_cells: Array,  # (n_validation,)
-    key: Array,
-    rates: Array,  # (n_batches,) learning rate of every step
-    kl_weight: Array | float = 0.0,
-    *,
-    loss: Loss,
-    batch_size: int,
-    noise: Noise = NO_NOISE,
-    weight_decay: float = 0.0,
-    free_bits: float = 0.0,
-) -> Outcome:
-    """One pass over all training cells as one program; then the held-out loss."""
-    order = jax.random.permutation(key, train_cells)
-    batches = cut_into_batches(order, batch_size)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(batches[0])))
-
-    def step(
-        carry: State, batch: tuple[Array, Array, Array, Array]
-    ) -> tuple[State, tuple[Array, Array]]:
-        return train_step(
-            carry,
-            rows,
-            *batch,
-            kl_weight,
-            loss=loss,
-            noise=noise,
-            weight_decay=weight_decay,
-            free_bits=free_bits,
-        )
-
-    def score(carry: None, batch: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
-        return None, batch_terms(state.network, rows, *batch, loss=loss)
-
-    state, terms = jax.lax.scan(step, state, (*batches, rates, keys))
-    # Without held-out cells the last batch tells whether the final weights still work.
-    held_out = validation_cells.shape[0] > 0
-    last = batches[0][-1:], batches[1][-1:]
-    watched = cut_into_batches(validation_cells, batch_size) if held_out else last
-    _, terms_watched = jax.lax.scan(score, None, watched)
-    loss_watched = ratio(*terms_watched)
-
-    batch_losses = jax.vmap(ratio)(*terms)
-    bad = ~jnp.isfinite(batch_losses)
-    leaves = jax.tree.leaves(state.network)
-    weights_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-    return Outcome(
-        state=state,
-        loss_train=ratio(*terms),
-        loss_validation=loss_watched if held_out else None,
-        batch_losses=batch_losses,
-        first_bad=jnp.where(bad.any(), jnp.argmax(bad), len(bad)),
-        weights_finite=weights_finite,
-        finite=~bad.any() & jnp.isfinite(loss_watched) & weights_finite,
+    last = first.settings.max_epochs
+    stopped = " and ".join(
+        f"of {', '.join(runs)} was stopped after epoch {epoch} of {last}"
+        for epoch, runs in at.items()
     )
-
-
-def run_epochs(
-    states: Sequence[State],
-    rows: Rows,
-    train_cells: Array,  # (n_train,)
-    validation_cells: Array,  # (n_validation,)
-    keys: Sequence[Array],
-    rates: np.ndarray,  # (n_batches,) learning rate of every step
-    kl_weight: float,
-    **choices: Any,
-) -> Sequence[Outcome]:
-    """:func:`run_epoch` for every state and its key; for several, they are one program."""
-    shared = rows, train_cells, validation_cells
-    if len(states) == 1:
-        return [
-            run_epoch(states[0], *shared, keys[0], jnp.asarray(rates), kl_weight, **choices)
-        ]
-    return _stacked_epochs(tuple(states), *shared, tuple(keys), rates, kl_weight, **choices)
-
-
-@partial(jax.jit, static_argnames=("loss", "batch_size", "noise", "weight_decay", "free_bits"))
-def _stacked_epochs(
-    states: tuple[State, ...],
-    rows: Rows,
-    train_cells: Array,
-    validation_cells: Array,
-    keys: tuple[Array, ...],
-    rates: Array,
-    kl_weight: Array,
-    **choices: Any,
-) -> tuple[Outcome, ...]:
-    def one(state: State, key: Array) -> Outcome:
-        return run_epoch(
-            state, rows, train_cells, validation_cells, key, rates, kl_weight, **choices
-        )
-
-    stacked: State = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    outcomes: Outcome = jax.vmap(one)(stacked, jnp.stack(keys))
-    return tuple(jax.tree.map(itemgetter(i), outcomes) for i in range(len(states)))
-
-
-def train_step(
-    state: State,
-    rows: Rows,
-    cells: Array,  # (B,)
-    weights: Array,  # (B,) 1 for a cell, 0 for padding
-    learning_rate: Array,
-    key: Array,
-    kl_weight: Array | float,
-    *,
-    loss: Loss,
-    noise: Noise,
-    weight_decay: float,
-    free_bits: float,
-) -> tuple[State, tuple[Array, Array]]:
-    """One step of Adam on one batch; also the batch's share of the epoch's loss."""
-    batch = rows.batch(cells)
-
-    def objective(network: AutoencoderNetwork) -> tuple[Array, tuple[Array, Array]]:
-        if noise == NO_NOISE and network.log_variance is None:
-            output, penalty = network(batch.x), jnp.zeros(())
-        else:
-            output, divergence = network.disturbed(batch.x, noise, key)
-            penalty = kl_weight * charged(divergence, weights, free_bits)
-        numerator, denominator = weighted(loss.terms(batch, output), weights)
-        return ratio(numerator + penalty, denominator), (numerator, denominator)
-
-    gradients, terms = jax.grad(objective, has_aux=True)(state.network)
-    updates, optimizer = optax.adam(learning_rate).update(gradients, state.optimizer)
-    if weight_decay:
-        updates = jax.tree.map(
-            lambda update, weight: (
-                update - learning_rate * weight_decay * weight if weight.ndim > 1 else update
-            ),
-            updates, state.network,
-        )  # fmt: skip
-    return State(optax.apply_updates(state.network, updates), optimizer), terms
-
-
-def batch_terms(
-    network: AutoencoderNetwork, rows: Rows, cells: Array, weights: Array, *, loss: Loss
-) -> tuple[Array, Array]:
-    """Numerator and denominator of the loss over one batch, two scalars."""
-    batch = rows.batch(cells)
-    return weighted(loss.terms(batch, network(batch.x)), weights)
-
-
-def charged(divergence: Array, weights: Array, free_bits: float) -> Array:
-    """Sum divergences, shape (B, n_latent), over cells of some weights, shape (B,).
-
-    Of every dimension at least `free_bits` are counted for each cell, in the mean over the
-    batch (free bits, Kingma et al. 2016), so that it has no reason to have less.
-    """
-    of_dimensions = weights @ divergence
-    return jnp.maximum(of_dimensions, free_bits * weights.sum()).sum()
-
-
-def weighted(terms: tuple[Array, Array], weights: Array) -> tuple[Array, Array]:
-    """Sum numerators and denominators of cells by their weights, all of shape (B,)."""
-    numerator, denominator = terms
-    return (numerator * weights).sum(), (denominator * weights).sum()
-
-
-def ratio(numerator: Array, denominator: Array) -> Array:
-    """Σ numerator / Σ denominator; 0 where there is nothing to divide by."""
-    return numerator.sum() / jnp.maximum(denominator.sum(), 1)
-
-
-def cut_into_batches(cells: Array, batch_size: int) -> tuple[Array, Array]:
-    """Cut a list of cells into batches whose sizes differ by one at most.
-
-    Parameters
-    ----------
-    cells
-        Row numbers, shape (n,).
-    batch_size
-        The most cells in a batch.
-
-    Returns
-    -------
-    tuple of Array
-        Cells and weights, each of shape (n_batches, B) with B ≤ batch_size. Batches
-        that are one cell short are filled up with the last cell of the list at weight 0:
-        one from outside the list could still reach the loss, since 0 · ∞ is not 0.
-    """
-    n = cells.shape[0]
-    n_batches = -(-n // batch_size)
-    width = -(-n // n_batches) if n_batches else 0
-    padding = n_batches * width - n
-    weights = jnp.pad(jnp.ones(n), (0, padding)).reshape(width, n_batches).T
-    filled = jnp.pad(cells, (0, padding), mode="edge") if padding else cells
-    return filled.reshape(width, n_batches).T, weights
+    return TrainingInterrupted(
+        f"Training {stopped}{where}.", first.progress.training(first.settings), path
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import cellglass as cg
 from answer import answer, epoch_seconds
 from cellglass.batches import on_device
-from cellglass.fit import train_seeds
+from cellglass.fit import train_networks
 from cellglass.settings import ModelSettings
 
 
@@ -35,7 +35,7 @@ def main(matrix: str, n_epochs: str, loss: str, n_networks: str = "1") -> None:
     else:
         seeds = [ModelSettings(**settings, seed=seed) for seed in range(int(n_networks))]
         none = np.zeros(len(X), bool)
-        list(train_seeds(on_device(X), none, seeds, data="", callbacks=[clock],
+        list(train_networks(on_device(X), none, seeds, data="", callbacks=[clock],
                          side_by_side=True))  # fmt: skip
     first = next(iter(times.values()))
     answer(epoch_seconds(np.diff([0.0, *first]).tolist()), ("cellglass", "jax", "numpy"))
