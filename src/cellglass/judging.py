@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,6 @@ class Original:
         What they are judged by: all genes, or the scores.
     neighbors
         Nearest neighbours in that space, shape (n_cells, 15).
-    P
-        :func:`cellglass.tsne.affinities_of_map` by the scores; None where nobody needed their
-        neighbours yet.
     n_clusters
         That k-means looks for.
     """
@@ -75,25 +73,28 @@ class Original:
     scores: np.ndarray
     space: np.ndarray | sparse.csr_matrix
     neighbors: np.ndarray
-    P: sparse.csr_matrix | None
     n_clusters: int
 
     @classmethod
     def of(
         cls, X: np.ndarray | sparse.csr_matrix, *, n_clusters: int | None, random_state: int
-    ) -> Original:
-        """Look at them; None stands for as many clusters as Leiden finds by the scores."""
+    ) -> tuple[Original, sparse.csr_matrix | None]:
+        """Look at them; None stands for as many clusters as Leiden finds by the scores.
+
+        Also gives :func:`cellglass.tsne.affinities_of_map` by the scores, None where nobody
+        needed their neighbours yet.
+        """
         pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
         scores = pca.transform(X)
         in_full = judged_in_full(X.shape)
         if in_full and n_clusters is not None:
-            return cls(pca, scores, X, nearest_neighbors(X), None, n_clusters)
+            return cls(pca, scores, X, nearest_neighbors(X), n_clusters), None
         near = neighbors_of_map(scores)
         few = near.indices[:, :N_NEIGHBORS].copy()
         if n_clusters is None:
             n_clusters = int(leiden(few, random_state=random_state).max()) + 1
         space, neighbors = (X, nearest_neighbors(X)) if in_full else (scores, few)
-        return cls(pca, scores, space, neighbors, affinities_of_map(near), n_clusters)
+        return cls(pca, scores, space, neighbors, n_clusters), affinities_of_map(near)
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class Judging:
     before
         What is known of the cells, and what everything else is judged against. A task waits
         for it, which is no deadlock, since whatever is waited for was begun before.
+    affinities
+        Of the cells, for the one who maps them, so that nobody else holds so much memory.
     """
 
     pool: Executor
@@ -120,6 +123,7 @@ class Judging:
     scale: CountScale | None
     random_state: int
     before: Future[tuple[Original, Reference]]
+    affinities: SimpleQueue[sparse.csr_matrix | None]
 
     @classmethod
     def begin(
@@ -143,13 +147,15 @@ class Judging:
         n_clusters
             None: as many as Leiden finds by the scores.
         """
+        affinities: SimpleQueue[sparse.csr_matrix | None] = SimpleQueue()
 
         def look() -> tuple[Original, Reference]:
-            before = Original.of(X, n_clusters=n_clusters, random_state=random_state)
+            before, P = Original.of(X, n_clusters=n_clusters, random_state=random_state)
+            affinities.put(P)
             reference = Reference(labels, before.n_clusters, before.neighbors, random_state)
             return before, reference
 
-        return cls(pool, X, scale, random_state, pool.submit(look))
+        return cls(pool, X, scale, random_state, pool.submit(look), affinities)
 
     @property
     def reference(self) -> Reference:
@@ -180,7 +186,7 @@ class Judging:
 
     def _original_maps(self) -> Maps:
         before, _ = self.before.result()
-        return map_scores(before.scores, before.pca, P=before.P)
+        return map_scores(before.scores, before.pca, P=self.affinities.get())
 
     def _original_space(self) -> Space:
         before, reference = self.before.result()
