@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from cellglass import tsne as module
 from cellglass.compilation import compiled
 from cellglass.grid_repulsion import GridRepulsion
-from cellglass.layout import CROWDED, FEW, _attract, _repel, descend, stages
+from cellglass.layout import FEW, _attract, _repel, descend
 from cellglass.neighbors import find_neighbors, nearest_neighbors
 from cellglass.pca import fit_pca
 from cellglass.perplexity import conditional_probabilities
@@ -85,10 +85,9 @@ def test_cells_that_are_neighbours_of_very_many_are_not_flung_about():
     X[:30] *= 0.4
     scores = fit_pca(X, 50, random_state=0).transform(X)
     P = affinities_of(scores)
-    assert len(X) * P.sum(axis=0).max() > CROWDED
-    assert len(list(stages(len(X), CROWDED + 1))) < len(list(stages(len(X))))
+    assert len(X) * P.sum(axis=0).max() > 12  # times a usual cell's share
     layout = tsne(scores, P=P)
-    assert np.abs(layout).max() < 100  # with large steps 115
+    assert np.abs(layout).max() < 100  # with steps three times as large 115
 
 
 def test_distances_may_differ_by_rounding_alone():
