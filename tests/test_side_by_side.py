@@ -18,7 +18,7 @@ from cellglass.losses import LOSSES
 from cellglass.network import AutoencoderNetwork
 from cellglass.preprocess import Preprocessor
 from cellglass.settings import ModelSettings, TrainingSettings
-from cellglass.train import Start, train, train_side_by_side
+from cellglass.train import SideBySide, Start, train, train_in_turn
 
 COUNTS = np.random.default_rng(0).negative_binomial(1, 0.2, (50, 8)).astype(np.float32)
 TRAINED, HELD_OUT = np.arange(40), np.arange(40, 50)
@@ -41,10 +41,11 @@ def settings(**kwargs):
 
 
 def together(starts, *, callbacks=(), **kwargs):
-    return train_side_by_side(
+    group = SideBySide(
         starts, rows(), TRAINED, HELD_OUT, LOSSES["mse"], settings(**kwargs),
         callbacks=callbacks,
     )  # fmt: skip
+    return next(train_in_turn([group]))
 
 
 def alone(one, *, callbacks=(), **kwargs):

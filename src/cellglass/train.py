@@ -101,31 +101,11 @@ def train(
     TrainingInterrupted
         When Ctrl-C was pressed, after the epoch is done and the checkpoint is written.
     """
-    start = Start(network, key, run, checkpoint)
-    return train_side_by_side(
-        [start], rows, train_cells, validation_cells, loss, settings, callbacks=callbacks
-    )[0]
-
-
-def train_side_by_side(
-    starts: Sequence[Start],
-    rows: Rows,
-    train_cells: np.ndarray,
-    validation_cells: np.ndarray,
-    loss: Loss,
-    settings: TrainingSettings,
-    *,
-    callbacks: Sequence[Callback] = (),
-) -> list[Training]:
-    """Fit networks that differ in nothing but their weights and keys, all in one program.
-
-    Each is trained as :func:`train` would, up to rounding. Parameters and errors are those
-    of :func:`train`; a callback that returns True ends the training it was told of.
-    """
     group = SideBySide(
-        starts, rows, train_cells, validation_cells, loss, settings, callbacks=callbacks
-    )
-    return next(train_in_turn([group]))
+        [Start(network, key, run, checkpoint)], rows, train_cells, validation_cells, loss,
+        settings, callbacks=callbacks,
+    )  # fmt: skip
+    return next(train_in_turn([group]))[0]
 
 
 def train_in_turn(
@@ -183,8 +163,10 @@ def train_in_turn(
 
 
 class SideBySide:
-    """Networks that pass every epoch together, as one program; see :func:`train_side_by_side`.
+    """Networks that differ in nothing but their weights and keys, all in one program.
 
+    Each is trained as :func:`train` would, up to rounding. Parameters and errors are those
+    of :func:`train`; a callback that returns True ends the training it was told of.
     An epoch is computed between :meth:`begin_epoch` and :meth:`end_epoch`, while the caller
     is free to do other things.
     """
