@@ -132,12 +132,14 @@ def test_what_is_stopped_at_different_epochs_is_told_so():
         list(train_in_turn(begun, at_once=2))
 
 
-def test_the_one_that_fails_is_named_and_nothing_goes_on_behind_it():
-    others = group(0, max_epochs=9), group(1, scale=1e30, max_epochs=9)
+def test_the_one_that_fails_is_named_and_nothing_goes_on_behind_it(monkeypatch):
+    others, waited, usual = (group(0), group(1, scale=1e30)), [], SideBySide.wait
+    monkeypatch.setattr(SideBySide, "wait", lambda one: waited.append(one) or usual(one))
     with pytest.raises(TrainingError) as error:
         list(train_in_turn(others, at_once=2))
     assert error.value.run == "run1"
-    assert all(leaf.is_ready() for leaf in jax.tree.leaves(others[0].wait()))
+    assert waited == [*others, *others]  # once to end the first epoch, and once more
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(others[0]._outcomes))
 
 
 def test_results_come_while_others_are_under_way():
