@@ -5,6 +5,7 @@ and by one method not even that: they score what was found. Every method runs wi
 random states.
 
     .venv/bin/python benchmarks/quality/run.py FOLDER_OR_H5AD [...]   # with obs["label"]
+    .venv/bin/python benchmarks/quality/run.py my.h5ad --write my_tables
     make quality DATA=folder
 """
 
@@ -36,13 +37,12 @@ from cellglass.pca import fit_pca
 from cellglass.preprocess import Preprocessor
 from cellglass.uncertainty import mean_and_interval
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
-from run import hardware, table
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tables import hardware, put_into, table
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "quality.md"
+DOCS = ROOT / "docs"
 KEPT = ROOT / ".bench" / "quality"
-CSV = ROOT / "docs" / "quality.csv"
 PACKAGES = ("cellglass", "jax", "numpy", "scikit-learn", "igraph")
 N_GENES = 2000
 LABELS = "label"
@@ -57,6 +57,7 @@ class Set:
     """One labelled set, its genes chosen."""
 
     name: str
+    digest: str  # of the file
     adata: AnnData
     codes: np.ndarray
     n_labels: int
@@ -69,6 +70,7 @@ class Row:
     """One method with one random state on one set."""
 
     dataset: str
+    digest: str
     method: str
     random_state: int
     ari: float
@@ -84,6 +86,7 @@ class Denoised:
     """One model with one random state on one set of raw counts, and what it brings back."""
 
     dataset: str
+    digest: str
     model: str
     random_state: int
     held_out_deviance: float | None
@@ -107,9 +110,9 @@ def load(path: Path) -> Set:
     logs = logs if isinstance(logs, np.ndarray) else logs.toarray()
     codes = adata.obs[LABELS].astype("category").cat.codes.to_numpy()
     kept = adata[:, genes].copy()
-    return Set(
-        path.stem, kept, codes, int(codes.max()) + 1, logs, preprocessor.input == "counts"
-    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    n_labels, on_counts = int(codes.max()) + 1, preprocessor.input == "counts"
+    return Set(path.stem, digest, kept, codes, n_labels, logs, on_counts)
 
 
 Found = tuple[np.ndarray, np.ndarray]  # clusters; the space they were found in
@@ -184,26 +187,26 @@ def measure(
     """Run everything on one set once; what an earlier call has measured is not run again."""
     rows: list[Row] = []
     held_out = kept(
-        f"{data.name}, denoising, {random_state}",
+        name_of(data.name, data.digest, "denoising", random_state),
         (lambda: denoise(data, random_state)) if anything_new else None,
     )
     for name, run in methods(data).items():
         if only is None or only in name:
             found = kept(
-                f"{data.name}, {name}, {random_state}",
+                name_of(data.name, data.digest, name, random_state),
                 (lambda run=run: judge(data, run, random_state)) if anything_new else None,
             )
             if found is None:
                 continue
-            n = found.pop("n_clusters", None)
-            n = int(n) if n is not None and name == K_UNKNOWN else None
+            n = found.get("n_clusters")
+            found["n_clusters"] = int(n) if n is not None and name == K_UNKNOWN else None
             loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
             deviance = (held_out or {}).get(loss, {}).get("held_out_deviance")
             rows.append(
-                Row(data.name, name, random_state, **found, deviance=deviance, n_clusters=n)
+                Row(data.name, data.digest, name, random_state, **found, deviance=deviance)
             )
     denoised = [
-        Denoised(data.name, model, random_state, **scores)
+        Denoised(data.name, data.digest, model, random_state, **scores)
         for model, scores in (held_out or {}).items()
     ]
     return rows, denoised
@@ -218,6 +221,11 @@ def judge(data: Set, run: Callable[[Set, int], Found], random_state: int) -> dic
     silhouette = silhouettes(space, [clusters])[0]
     n_clusters = len(np.unique(clusters))
     return {**scores, "silhouette": silhouette, "seconds": seconds, "n_clusters": n_clusters}
+
+
+def name_of(dataset: str, digest: str, what: str, random_state: int | str) -> str:
+    """Name a result, by the content of the file among others: files of one name may differ."""
+    return f"{dataset} {digest}, {what}, {random_state}"
 
 
 def kept(name: str, compute: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
@@ -247,18 +255,22 @@ def keep_unless_there(name: str, result: dict[str, Any]) -> None:
         keep(name, result)
 
 
-def resume() -> None:
+def resume(folder: Path) -> None:
     """Take over what the tables of an earlier machine hold, but nothing measured here."""
-    for row in read_csv(CSV):
-        name = f"{row.pop('dataset')}, {row.pop('method')}, {row.pop('random_state')}"
+    for row in read_csv(folder / "quality.csv"):
+        name = name_of(
+            *(row.pop(key) for key in ("dataset", "digest", "method", "random_state"))
+        )
         del row["deviance"]
         keep_unless_there(
             name, {key: float(value) if value else None for key, value in row.items()}
         )
     denoised: dict[str, dict[str, Any]] = {}
-    for row in read_csv(CSV.with_stem("denoising")):
-        name = f"{row.pop('dataset')}, denoising, {row.pop('random_state')}"
-        model = row.pop("model")
+    for row in read_csv(folder / "denoising.csv"):
+        dataset, digest, model, state = (
+            row.pop(key) for key in ("dataset", "digest", "model", "random_state")
+        )
+        name = name_of(dataset, digest, "denoising", state)
         denoised.setdefault(name, {})[model] = {
             key: float(value) if value else None for key, value in row.items()
         }
@@ -420,22 +432,36 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="random states, from 0")
     parser.add_argument("--only", help="methods with this in their names")
     parser.add_argument("--anew", action="store_true", help="forget what was measured")
-    parser.add_argument("--resume", action="store_true", help="go on from the tables in docs/")
+    parser.add_argument(
+        "--resume", nargs="?", const=DOCS, type=Path, metavar="FOLDER",
+        help="go on from the tables in a folder (docs/)",
+    )  # fmt: skip
     parser.add_argument(
         "--as-it-stands", action="store_true", help="run nothing, tell what was measured"
     )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/")
+    parser.add_argument(
+        "--write", nargs="?", const=DOCS, type=Path, metavar="FOLDER",
+        help="put the tables into a folder (docs/): quality.md, quality.csv and denoising.csv",
+    )  # fmt: skip
     given = parser.parse_args()
-    if given.write and given.only:
-        parser.error("--write would leave all methods but those of --only out of docs/")
+    paths = paths_of(given.data)
+    if given.write:
+        if given.only:
+            parser.error("--write would leave all methods but those of --only out of the table")
+        there = {row["dataset"] for row in read_csv(given.write / "quality.csv")}
+        if missing := sorted(there - {path.stem for path in paths}):
+            parser.error(
+                f"{given.write / 'quality.csv'} has rows of {', '.join(missing)}, which "
+                "--write would leave out. Give all sets, or name another folder."
+            )
     warnings.simplefilter("ignore")
     if given.anew:
         shutil.rmtree(KEPT, ignore_errors=True)
     if given.resume:
-        resume()
+        resume(given.resume)
     rows: list[Row] = []
     denoised: list[Denoised] = []
-    sets = [load(path) for path in paths_of(given.data)]
+    sets = [load(path) for path in paths]
     for random_state in range(given.seeds):  # so that an interrupted call has all sets
         for data in sets:
             clustered, brought_back = measure(
@@ -453,15 +479,18 @@ def main() -> None:
         text += f"\n\n{report_denoising(denoised)}"
     print(text)
     if given.write:
-        write_csv(CSV, rows)
-        write_csv(CSV.with_stem("denoising"), denoised)
-        page = PAGE.read_text(encoding="utf-8")
-        before, _, rest = page.partition("<!-- quality: begin -->")
-        _, _, after = rest.partition("<!-- quality: end -->")
-        PAGE.write_text(
-            f"{before}<!-- quality: begin -->\n{text}\n<!-- quality: end -->{after}",
-            encoding="utf-8",
-        )
+        write(given.write, text, rows, denoised)
+
+
+def write(folder: Path, text: str, rows: list[Row], denoised: list[Denoised]) -> None:
+    """Put the tables into a folder, the text where its page has a place for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "quality.csv", rows)
+    write_csv(folder / "denoising.csv", denoised)
+    page = folder / "quality.md"
+    if not page.exists():
+        page.write_text("# Quality of clusters\n\n", encoding="utf-8")
+    put_into(page, "quality", text)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tables import hardware, put_into, table
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BENCH = ROOT / ".bench"
@@ -237,12 +240,6 @@ def times_as_long(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
-
-
 def spread(values: Sequence[float], digits: int) -> str:
     """Median and range."""
     low, mid, high = min(values), statistics.median(values), max(values)
@@ -317,16 +314,6 @@ def versions(measured: Sequence[Measured]) -> str:
     )
 
 
-def hardware() -> str:
-    """Put the machine into words."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        named = [line for line in info.read_text().splitlines() if "model name" in line]
-        name = named[0].partition(":")[2].strip() if named else name
-    return f"{os.cpu_count()} cores of {name}, {platform.system()}"
-
-
 PARTS = ("start", "job", "maps", "small", "large", "accelerator")
 
 
@@ -375,13 +362,8 @@ def report(machine: str, rounds: int, *parts: tuple[Measured, Table]) -> str:
 def keep(name: str, text: str, write: bool) -> None:
     """Print, and replace what stands between the marks of that name on the page."""
     print(text)
-    if not write:
-        return
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    if write:
+        put_into(PAGE, name, text)
 
 
 if __name__ == "__main__":
