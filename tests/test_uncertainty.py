@@ -17,7 +17,7 @@ from sklearn import metrics as reference
 import cellglass as cg
 from cellglass import uncertainty
 from cellglass.metrics import AGREEMENT
-from cellglass.report import figures
+from cellglass.report import figures, panels
 from cellglass.report.contrast import number, percent, plus_minus, score
 from cellglass.report.groups import group_runs, highest_by_chance
 from cellglass.report.render import likelihood_key, render
@@ -322,10 +322,10 @@ def page(three_seeds):
     runs = [run.name for run in three_seeds.runs]
     empty = {"caption": "", "png": b"", "svg": b"", "size": (1, 1)}
     drawings = [
-        figures.Drawing(name=name, **empty, panels=((0, 0, 1, 1),) * 2, panel_titles=("", ""))
+        panels.Drawing(name=name, **empty, panels=((0, 0, 1, 1),) * 2, panel_titles=("", ""))
         for name in figure_names(runs)
     ]
-    legend = figures.Legend("label", (), {})
+    legend = panels.Legend("label", (), {})
     return render(three_seeds.summary, drawings, dict.fromkeys(runs, legend))
 
 

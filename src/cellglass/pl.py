@@ -23,7 +23,7 @@ from cellglass.given import as_tuple
 from cellglass.matrices import row_chunks
 from cellglass.outputs import as_path, write_whole
 from cellglass.report.colors import FIFTEEN, MARKERS, Style, class_styles
-from cellglass.report.figures import SERIES, Legend, log_if_wide, scatter
+from cellglass.report.panels import SERIES, Legend, log_if_wide, scatter
 from cellglass.slots import check_anndata, find_representation, read_matrix
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from cellglass.compare import Comparison
     from cellglass.evaluate import Evaluation
     from cellglass.project import Maps
-    from cellglass.report.figures import Drawing, RunFigures
+    from cellglass.report.figures import RunFigures
+    from cellglass.report.panels import Drawing
 
 app = typer.Typer()
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cellglass.report.colors import class_styles
-from cellglass.report.figures import (
+from cellglass.report.panels import (
     PANEL,
     SERIES,
     STYLE,

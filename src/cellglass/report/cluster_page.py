@@ -8,7 +8,7 @@ from typing import Any
 
 from cellglass.cluster import Settings
 from cellglass.report.cluster_summary import METHOD_NAMES
-from cellglass.report.figures import Drawing, Legend
+from cellglass.report.panels import Drawing, Legend
 from cellglass.report.render import (
     as_code,
     image_source,

@@ -18,7 +18,7 @@ from cellglass.outputs import (
 )
 
 if TYPE_CHECKING:
-    from cellglass.report.figures import Drawing
+    from cellglass.report.panels import Drawing
 
 
 def write_results(summary: Mapping[str, Any], folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cellglass.report.colors import Style
 from cellglass.report.conclusions.numbers import group_name
 from cellglass.report.contrast import number, percent, plus_minus, score
-from cellglass.report.figures import Drawing, Legend
+from cellglass.report.panels import Drawing, Legend
 from cellglass.report.summarize import agreement_scores
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cellglass.held_out import MEASURES
-from cellglass.report.figures import (
+from cellglass.report.panels import (
     GREY,
     MARKERS,
     PANEL,

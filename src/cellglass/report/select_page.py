@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from cellglass.report.figures import Drawing
+from cellglass.report.panels import Drawing
 from cellglass.report.render import (
     as_code,
     image_source,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellglass.compare import Comparison
-    from cellglass.report.figures import Drawing
+    from cellglass.report.panels import Drawing
 
 
 def _files(results: Mapping[str, Any]) -> set[str]:
