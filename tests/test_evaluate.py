@@ -101,9 +101,6 @@ def test_many_cells_are_judged_by_their_first_principal_components(monkeypatch):
     X = blobs()
     scores = fit_pca(X, 2, random_state=0).transform(X)
     np.testing.assert_allclose(evaluate.judged_space(X), scores)
-    np.testing.assert_allclose(
-        evaluate.judged_space(X, fit_pca(X, 3, random_state=0)), scores, atol=1e-6
-    )
     found, expected = judge(X, yardstick(X)), judge(scores, yardstick(X))
     assert found.label_silhouette == pytest.approx(expected.label_silhouette)
     assert found.neighbors_preserved == expected.neighbors_preserved

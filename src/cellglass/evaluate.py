@@ -11,7 +11,7 @@ from cellglass.matrices import sample_rows
 from cellglass.metrics import AGREEMENT, SquaredErrors, silhouettes
 from cellglass.neighbors import nearest_neighbors, neighbors_preserved
 from cellglass.partition import kmeans, leiden
-from cellglass.pca import PCA, fit_pca
+from cellglass.pca import fit_pca
 from cellglass.project import N_COMPONENTS, Maps
 from cellglass.settings import ModelSettings
 from cellglass.training_progress import Training
@@ -169,7 +169,7 @@ def judged_in_full(shape: tuple[int, int]) -> bool:
 
 
 def judged_space(
-    X: np.ndarray | sparse.csr_matrix, pca: PCA | None = None, *, random_state: int = 0
+    X: np.ndarray | sparse.csr_matrix, *, random_state: int = 0
 ) -> np.ndarray | sparse.csr_matrix:
     """Give what a space is judged by: itself, or of many cells its first 50 principal axes.
 
@@ -180,16 +180,12 @@ def judged_space(
     ----------
     X
         Cells in any space, shape (n_cells, n_dimensions).
-    pca
-        At least 50 principal axes of the space, where they are known.
     random_state
-        Seed, where they are found by iteration.
+        Seed, where the axes are found by iteration.
     """
     if judged_in_full(X.shape):
         return X
-    if pca is None:
-        pca = fit_pca(X, N_COMPONENTS, random_state=random_state)
-    return pca.first(N_COMPONENTS).transform(X)
+    return fit_pca(X, N_COMPONENTS, random_state=random_state).transform(X)
 
 
 def silhouette_sample(n_cells: int, random_state: int) -> np.ndarray:
