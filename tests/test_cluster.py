@@ -14,8 +14,6 @@ from cellglass import kept_models
 from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.cluster_space import consensus_of_spaces
-from cellglass.denoising import score_denoising
-from cellglass.markers import find_markers
 from cellglass.report.cluster_figures import legends_of
 from cellglass.report.cluster_page import command as summary_command
 from cellglass.report.cluster_page import python_call
@@ -323,27 +321,3 @@ def test_the_page_says_how_many_neighbours_are_heard(tmp_path):
     assert found.summary["n_heard"] == 3
     page = found.report(tmp_path / "out").read_text()
     assert "its nearest cells (at most 3) are highest together" in page
-
-
-def test_markers_of_one_cluster_are_none():
-    assert find_markers(np.ones((4, 2)), np.zeros(4, int), ["a", "b"]).empty
-
-
-def test_denoising_brings_expression_back(counts):
-    found = score_denoising(
-        counts,
-        loss=("nb", "mse"),
-        n_latent=3,
-        n_hidden=16,
-        max_epochs=200,
-        learning_rate=1e-2,
-        random_state=1,
-    ).set_index("model")
-    assert list(found.index) == ["nb", "mse", "pca", "thinned counts"]
-    for model in ("nb", "mse", "pca"):
-        assert found.loc[model, "recovery_correlation"] > 0.4
-        assert found.loc[model, "recovery_mse"] < found.loc["thinned counts", "recovery_mse"]
-    logs = counts.copy()
-    logs.X = np.log1p(counts.X) + 0.5
-    with pytest.raises(cg.InputError, match="takes raw counts"):
-        score_denoising(logs)

@@ -192,6 +192,26 @@ def test_a_consensus_is_never_worse_than_its_median_member(seed, noise):
     assert adjusted_rand_score(truth, found.clusters) >= np.median(members)
 
 
+@pytest.mark.parametrize("n_clusters", [4, None])
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("n_nothing", [1, 2, 3])
+def test_networks_that_learned_nothing_do_not_outvote_the_others(n_nothing, beside, n_clusters):
+    truth, X = groups(600, apart(4, 6, 8.0), seed=0)
+    rng = np.random.default_rng(1)
+    spaces = [np.zeros((600, 6))] * n_nothing
+    spaces += [X + 0.3 * rng.normal(size=X.shape) for _ in range(2)]
+    found = consensus_of_spaces(spaces, beside=X if beside else None, n_clusters=n_clusters)
+    assert found.n_clusters == 4
+    assert adjusted_rand_score(truth, found.clusters) > 0.99
+    assert len(found.members) == n_nothing + 2
+    assert np.ptp(found.members[0]) == 0
+
+
+def test_where_no_network_learned_anything_there_is_one_cluster():
+    found = consensus_of_spaces([np.zeros((50, 3))] * 2)
+    assert found.n_clusters == 1 and (found.confidence == 1).all()
+
+
 def noisy_views(n_cells: int, *, seed: int) -> list[np.ndarray]:
     """Three networks' views of groups that overlap."""
     _, X = groups(n_cells, apart(4, 6, 3.0), seed=seed)

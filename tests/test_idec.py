@@ -1,11 +1,14 @@
 """IDEC against a plain computation, and what joint training does to clusters."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import cellglass as cg
+from cellglass import idec as idec_module
 from cellglass.fit import fit_model
 from cellglass.idec import (
     _Trained,
@@ -16,6 +19,7 @@ from cellglass.idec import (
     target_distribution,
 )
 from cellglass.losses import LOSSES
+from cellglass.partition import kmeans
 from cellglass.settings import ModelSettings
 
 
@@ -87,7 +91,78 @@ def test_the_target_is_held_fixed_and_centres_are_trained(fit):
     np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_joint_training_draws_cells_together_and_can_be_repeated(fit):
+def by_hand(fit, *, gamma: float, n_epochs: int, random_state: int):
+    """Joint training as the paper tells it: P anew for every epoch, cells in a new order."""
+    rows, loss = fit.rows, LOSSES["nb"]
+    everyone = jnp.arange(240)
+    Z = fit.model.network.encode(rows.take(everyone))
+    first = kmeans(np.asarray(Z), 4, random_state=random_state)
+    trained = _Trained(
+        fit.model.network, jnp.stack([Z[first == j].mean(axis=0) for j in range(4)])
+    )
+    adam = optax.adam(1e-3)
+    state = adam.init(eqx.filter(trained, eqx.is_array))
+    said = []
+    for epoch in range(1, n_epochs + 1):
+        Z = trained.network.encode(rows.take(everyone))
+        _, P, _ = plain(np.asarray(Z, float), np.asarray(trained.centers, float))
+        P = jnp.asarray(P, jnp.float32)
+        order = jax.random.permutation(
+            jax.random.fold_in(jax.random.key(random_state), epoch), 240
+        )
+        clustering = 0.0
+        for cells in (order[::2], order[1::2]):  # dealt out to batches of at most 128
+
+            def whole(now, cells=cells, P=P):
+                batch = rows.batch(cells)
+                z = now.network.encode(batch.x)
+                q = 1 / (1 + ((z[:, None] - now.centers[None]) ** 2).sum(axis=2))
+                q = q / q.sum(axis=1, keepdims=True)
+                kl = (P[cells] * jnp.log(P[cells] / q)).sum(axis=1)
+                own = loss.entries(batch, now.network.decode(z)).mean()
+                return own + gamma * kl.mean(), kl.sum()
+
+            slope, kl = jax.grad(whole, has_aux=True)(trained)
+            updates, state = adam.update(slope, state)
+            trained = optax.apply_updates(trained, updates)
+            clustering += float(kl)
+        said.append(clustering / 240)
+    return np.asarray(trained.network.encode(rows.take(everyone))), said
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 5.0])
+def test_joint_training_is_that_of_the_paper_step_by_step(fit, gamma, monkeypatch):
+    monkeypatch.setattr(idec_module, "CHANGED", -1.0)  # to the last epoch
+    Z, clustering = by_hand(fit, gamma=gamma, n_epochs=4, random_state=2)
+    found = idec(
+        fit.model.network, fit.rows, LOSSES["nb"], n_clusters=4, gamma=gamma, max_epochs=4,
+        random_state=2,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.latent_vectors, Z, atol=2e-3 * Z.std())
+    np.testing.assert_allclose(found.history["clustering"], clustering, rtol=1e-3)
+
+
+def test_joint_training_ends_when_hardly_a_cell_changes_its_cluster(fit, monkeypatch):
+    how = {"n_clusters": 4, "max_epochs": 30, "random_state": 2}
+    changed = idec(fit.model.network, fit.rows, LOSSES["nb"], **how).history["changed"]
+    assert len(changed) < 30
+    assert changed[-1] < idec_module.CHANGED <= min([*changed[:-1], 1.0])
+
+
+def test_the_clustering_loss_draws_cells_to_their_centres(fit, monkeypatch):
+    monkeypatch.setattr(idec_module, "CHANGED", -1.0)
+    how = {"n_clusters": 4, "max_epochs": 15, "random_state": 2}
+
+    def likeness(gamma: float) -> float:
+        found = idec(fit.model.network, fit.rows, LOSSES["nb"], gamma=gamma, **how)
+        Z, centers = found.latent_vectors, found.centers
+        Q, _, _ = plain(Z.astype(float), centers.astype(float))
+        return float(Q.max(axis=1).mean())
+
+    assert likeness(5.0) > likeness(0.5) > likeness(0.0)
+
+
+def test_joint_training_can_be_repeated_and_puts_cells_with_the_nearest_centre(fit):
     before = fit.model.network
     how = {"n_clusters": 4, "max_epochs": 8, "random_state": 3}
     found = idec(before, fit.rows, LOSSES["nb"], **how)

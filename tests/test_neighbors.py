@@ -11,6 +11,7 @@ from cellglass.neighbors import (
     neighbors_preserved,
     shared_neighbor_graph,
 )
+from cellglass.resolution import _neighbors_within
 
 
 def cells(n: int = 60, seed: int = 0) -> np.ndarray:
@@ -66,6 +67,26 @@ def test_neighbours_are_the_same_however_many_cells_are_looked_up_at_a_time(X, m
     np.testing.assert_array_equal(in_runs.indices, whole.indices)
     np.testing.assert_allclose(in_runs.distances, whole.distances, atol=1e-5)
     assert whole.first(3).indices.shape == whole.first(3).distances.shape == (len(X), 3)
+
+
+def test_neighbours_of_some_cells_among_others_are_those_of_all_distances():
+    X, rng = cells(), np.random.default_rng(3)
+    among = rng.permutation(len(X))[: len(X) // 2]
+    of = rng.permutation(len(X))[:9]
+    found = find_neighbors(X, 4, among, of=of)
+    D = distances(X)
+    np.fill_diagonal(D, np.inf)
+    D[:, np.setdiff1d(np.arange(len(X)), among)] = np.inf
+    np.testing.assert_array_equal(found.indices, np.argsort(D[of], axis=1)[:, :4])
+    np.testing.assert_allclose(found.distances, np.sort(D[of], axis=1)[:, :4], atol=1e-3)
+
+
+@pytest.mark.parametrize("near", [4, 6, 30])
+def test_a_subsamples_neighbours_are_its_own_however_few_are_known(near):
+    X = cells()
+    kept = np.sort(np.random.default_rng(5).permutation(len(X))[: len(X) * 4 // 5])
+    found = _neighbors_within(X, nearest_neighbors(X, near), kept, 6)
+    np.testing.assert_array_equal(found, nearest_neighbors(X[kept], 6))
 
 
 @pytest.mark.parametrize("n", [2, 3, 16])

@@ -589,6 +589,18 @@ def test_a_mistake_in_clustering_is_explained(trained, options, message):
     same(trained, untouched)
 
 
+@pytest.mark.parametrize("method", ["consensus", "idec"])
+def test_a_representation_that_is_not_the_models_is_refused_where_the_model_is_used(
+    trained, method
+):
+    trained.obsm["X_ae"] = trained.obsm["X_ae"][::-1].copy()
+    untouched = trained.copy()
+    with pytest.raises(cg.InputError, match=r"obsm\['X_ae'\] is not what the model.*leiden"):
+        cg.tl.cluster(trained, method, n_clusters=3)
+    same(trained, untouched)
+    cg.tl.cluster(trained, "kmeans", n_clusters=3)  # which takes whatever there is
+
+
 def test_missing_values_in_a_representation_are_refused(trained):
     trained.obsm["X_ae"][4, 1] = np.nan
     with pytest.raises(cg.InputError, match=r"1 value that is .*cell 5 .*dimension 2"):

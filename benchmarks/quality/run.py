@@ -200,32 +200,31 @@ def denoise(data: Set, random_state: int) -> dict[str, dict[str, float | None]]:
 
 
 def measure(
-    data: Set, random_state: int, only: str | None, *, anything_new: bool
+    data: Set, random_state: int, only: str | None, kept: Kept, *, anything_new: bool
 ) -> tuple[list[Row], list[Denoised]]:
     """Run everything on one set once; what an earlier call has measured is not run again."""
     rows: list[Row] = []
-    held_out = kept(
-        name_of(data.name, data.digest, "denoising", random_state),
-        (lambda: denoise(data, random_state)) if anything_new else None,
-    )
+
+    def result(what: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        name = name_of(data.name, data.digest, what, random_state)
+        return kept.get_or(name, compute) if anything_new else kept.get(name)
+
+    held_out = result("denoising", lambda: denoise(data, random_state)) or {}
     for name, run in methods(data).items():
-        if only is None or only in name:
-            found = kept(
-                name_of(data.name, data.digest, name, random_state),
-                (lambda run=run: judge(data, run, random_state)) if anything_new else None,
-            )
-            if found is None:
-                continue
-            n = found.get("n_clusters")
-            found["n_clusters"] = int(n) if n is not None and name == K_UNKNOWN else None
-            loss = "pca" if name.startswith("PCA") else name.removesuffix(" 10, k-means")
-            deviance = (held_out or {}).get(loss, {}).get("held_out_deviance")
-            rows.append(
-                Row(data.name, data.digest, name, random_state, **found, deviance=deviance)
-            )
+        if only is not None and only not in name:
+            continue
+        found = result(name, lambda run=run: judge(data, run, random_state))
+        if found is None:
+            continue
+        n = found.get("n_clusters")
+        found["n_clusters"] = int(n) if n is not None and name == K_UNKNOWN else None
+        by_pca_alone = name.startswith("PCA") and name != SUPERVISED
+        loss = "pca" if by_pca_alone else name.removesuffix(" 10, k-means")
+        deviance = held_out.get(loss, {}).get("held_out_deviance")
+        rows.append(Row(data.name, data.digest, name, random_state, **found, deviance=deviance))
     denoised = [
         Denoised(data.name, data.digest, model, random_state, **scores)
-        for model, scores in (held_out or {}).items()
+        for model, scores in held_out.items()
     ]
     return rows, denoised
 
@@ -246,54 +245,59 @@ def name_of(dataset: str, digest: str, what: str, random_state: int | str) -> st
     return f"{dataset} {digest}, {what}, {random_state}"
 
 
-def kept(name: str, compute: Callable[[], dict[str, Any]] | None) -> dict[str, Any] | None:
-    """Take a result from disk, or compute it and put it there; None if neither is possible."""
-    path = KEPT / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-    if path.exists():
+@dataclass(frozen=True)
+class Kept:
+    """Results on disk, so that an interrupted call goes on."""
+
+    folder: Path
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """Take a result; None if it is not there."""
+        path = self._path(name)
+        if not path.exists():
+            return None
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
         return found
-    if compute is None:
-        return None
-    found = compute()
-    keep(name, found)
-    sys.stderr.write(f"{name}: {json.dumps(found)}\n")
-    return found
+
+    def put(self, name: str, result: dict[str, Any]) -> None:
+        """Keep a result."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"name": name, "result": result})
+        self._path(name).write_text(text, encoding="utf-8")
+
+    def get_or(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Take a result, or compute and keep it."""
+        found = self.get(name)
+        if found is None:
+            found = compute()
+            self.put(name, found)
+            sys.stderr.write(f"{name}: {json.dumps(found)}\n")
+        return found
+
+    def resume(self, tables: Path) -> None:
+        """Take over what the tables of an earlier machine hold, but nothing measured here."""
+        results: dict[str, dict[str, Any]] = {}
+        for row in read_csv(tables / "quality.csv"):
+            name = name_of(row["dataset"], row["digest"], row["method"], row["random_state"])
+            results[name] = numbers(row, leave_out=(*IDENTITY, "method", "deviance"))
+        for row in read_csv(tables / "denoising.csv"):
+            name = name_of(row["dataset"], row["digest"], "denoising", row["random_state"])
+            of_model = numbers(row, leave_out=(*IDENTITY, "model"))
+            results.setdefault(name, {})[row["model"]] = of_model
+        for name, result in results.items():
+            if self.get(name) is None:
+                self.put(name, result)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
 
-def keep(name: str, result: dict[str, Any]) -> None:
-    """Put a result where :func:`kept` looks for it."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    path = KEPT / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-    path.write_text(json.dumps({"name": name, "result": result}), encoding="utf-8")
+IDENTITY = ("dataset", "digest", "random_state")
 
 
-def keep_unless_there(name: str, result: dict[str, Any]) -> None:
-    """Put a result where :func:`kept` looks for it, unless there is one."""
-    if kept(name, None) is None:
-        keep(name, result)
-
-
-def resume(folder: Path) -> None:
-    """Take over what the tables of an earlier machine hold, but nothing measured here."""
-    for row in read_csv(folder / "quality.csv"):
-        name = name_of(
-            *(row.pop(key) for key in ("dataset", "digest", "method", "random_state"))
-        )
-        del row["deviance"]
-        keep_unless_there(
-            name, {key: float(value) if value else None for key, value in row.items()}
-        )
-    denoised: dict[str, dict[str, Any]] = {}
-    for row in read_csv(folder / "denoising.csv"):
-        dataset, digest, model, state = (
-            row.pop(key) for key in ("dataset", "digest", "model", "random_state")
-        )
-        name = name_of(dataset, digest, "denoising", state)
-        denoised.setdefault(name, {})[model] = {
-            key: float(value) if value else None for key, value in row.items()
-        }
-    for name, result in denoised.items():
-        keep_unless_there(name, result)
+def numbers(row: dict[str, str], leave_out: tuple[str, ...]) -> dict[str, float | None]:
+    """Read the numbers in a row of a table; None where there is none."""
+    return {key: float(v) if v else None for key, v in row.items() if key not in leave_out}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -450,6 +454,10 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path, help=".h5ad files, or folders of them")
     parser.add_argument("--seeds", type=int, default=5, help="random states, from 0")
     parser.add_argument("--only", help="methods with this in their names")
+    parser.add_argument(
+        "--kept", type=Path, default=KEPT, metavar="FOLDER",
+        help="where results are kept on the way (.bench/quality)",
+    )  # fmt: skip
     parser.add_argument("--anew", action="store_true", help="forget what was measured")
     parser.add_argument(
         "--resume", nargs="?", const=DOCS, type=Path, metavar="FOLDER",
@@ -475,16 +483,17 @@ def main() -> None:
             )
     warnings.simplefilter("ignore")
     if given.anew:
-        shutil.rmtree(KEPT, ignore_errors=True)
+        shutil.rmtree(given.kept, ignore_errors=True)
+    kept = Kept(given.kept)
     if given.resume:
-        resume(given.resume)
+        kept.resume(given.resume)
     rows: list[Row] = []
     denoised: list[Denoised] = []
     sets = [load(path) for path in paths]
     for random_state in range(given.seeds):  # so that an interrupted call has all sets
         for data in sets:
             clustered, brought_back = measure(
-                data, random_state, given.only, anything_new=not given.as_it_stands
+                data, random_state, given.only, kept, anything_new=not given.as_it_stands
             )
             rows += clustered
             denoised += brought_back

@@ -76,7 +76,8 @@ def voices(
     they do with each other, or more; where less, by the third power of the quotient of both
     mean adjusted Rand indices, to which what chance may give (.05) is added. So it helps
     members that each see something else, or nothing, and does not drown what they find and
-    it does not. Members whose cells are all in one cluster find nothing and are not asked.
+    it does not. Members whose cells are all in one cluster find nothing: they are not asked,
+    and have no vote unless all are such.
 
     Parameters
     ----------
@@ -88,9 +89,10 @@ def voices(
         How many members each of the others counts for at most.
     """
     hard = [member.argmax(axis=1) for member in memberships]
-    members = [member for member in hard[:n_members] if np.ptp(member) > 0]
+    finds = [np.ptp(member) > 0 for member in hard[:n_members]]
+    members = [member for member, something in zip(hard, finds, strict=False) if something]
     among = agreement_of_members(members)
-    weights = [1.0] * n_members
+    weights = [float(something or not members) for something in finds]
     for other in hard[n_members:]:
         share = 1.0
         if among is not None and among > 0:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PCA = "pca"
 THINNED = "thinned counts"
 """What is measured of the counts that models see, as they are."""
+CONSTANT = 1e-9
+"""A gene has no variance where that is a smaller share of its mean square: rounding."""
 
 
 def score_denoising(
@@ -41,10 +43,11 @@ def score_denoising(
 ) -> pd.DataFrame:
     """Judge denoising by molecules that it has not seen, and by what it brings back.
 
-    Half the molecules of every cell are taken away at random
-    (:func:`cellglass.splitting.split_counts`). Models see the other half, and what they expect
-    is held against the half they have not seen (molecular cross-validation, Batson et al.
-    2019) and against all molecules together.
+    Half the molecules of every cell are taken away at random. Models see the other half, and
+    what they expect is held against the half they have not seen (molecular cross-validation,
+    Batson et al. 2019) and against all molecules together. Half is meant on average: so that
+    overdispersed counts become independent halves, the molecules of one entry go more often
+    together than by tosses of a coin (:func:`cellglass.splitting.split_counts`).
 
     Parameters
     ----------
@@ -153,9 +156,9 @@ def _recovery(
         x = np.maximum(x, 0)  # no expression is below 0
         sums += np.stack([part.sum(axis=0) for part in (x, y, x * x, y * y, x * y)])
     x, y, xx, yy, xy = sums / n_cells
-    spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
-    there = spread > 1e-12
-    correlation = (xy - x * y)[there] / spread[there]
+    spread_x, spread_y = xx - x * x, yy - y * y
+    there = (spread_x > CONSTANT * xx) & (spread_y > CONSTANT * yy)
+    correlation = (xy - x * y)[there] / np.sqrt(spread_x[there] * spread_y[there])
     return {
         "recovery_mse": float((xx - 2 * xy + yy).mean()),
         "recovery_correlation": float(correlation.mean()) if there.any() else float("nan"),

@@ -103,6 +103,10 @@ def model_and_matrix(
     return found, layer, use_raw
 
 
+AS_FAR = 1e-3
+"""How far rounding on another machine may move a latent vector, in standard deviations."""
+
+
 @dataclass(frozen=True)
 class TrainedOn:
     """A model, and what it was trained on.
@@ -125,9 +129,13 @@ class TrainedOn:
     data: str
 
 
-def trained_on(adata: AnnData, key: str) -> TrainedOn:
-    """Take the model under a key, and the matrix that it was trained on."""
+def trained_on(adata: AnnData, key: str, Z: np.ndarray) -> TrainedOn:
+    """Take the model under a key, and the matrix that it was trained on.
+
+    `Z`, shape (n_cells, n_latent), must be what the model makes of that matrix.
+    """
     from cellglass.batches import on_device
+    from cellglass.encode import encode
     from cellglass.fit import dense_if_small, digest
     from cellglass.genes import collect_gene_ids
 
@@ -143,11 +151,19 @@ def trained_on(adata: AnnData, key: str) -> TrainedOn:
         )
     values = dense_if_small(model.preprocessor.transform(slot.X))
     rows = on_device(values, model.preprocessor.size_factors(slot.X))
+    own = encode(model.network, rows)
+    if own.shape != Z.shape or not np.allclose(own, Z, rtol=0, atol=AS_FAR * own.std()):
+        raise InputError(
+            f"adata.obsm['X_{key}'] is not what the model in adata.uns[{key!r}] makes of "
+            f"{slot.name}, so clusters of it and networks like that model do not go together. "
+            "Train the model again with cg.tl.autoencoder, or take a method that needs no "
+            "network, such as method='leiden'."
+        )
     return TrainedOn(model, values, rows, data)
 
 
 def fellow_spaces(
-    adata: AnnData, key: str, seeds: int, *, random_state: int
+    adata: AnnData, key: str, Z: np.ndarray, seeds: int, *, random_state: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Make the spaces that vote in a consensus beside that of the model under a key.
 
@@ -171,7 +187,7 @@ def fellow_spaces(
             "as method='leiden', several representations, use_rep=[…], or that of a model that "
             "cg.tl.autoencoder left, such as use_rep='X_ae'."
         )
-    on = trained_on(adata, key)
+    on = trained_on(adata, key, Z)
     model = on.model
     if seeds > 1 and model.settings.get("schedule") == "custom":
         raise InputError(
@@ -207,7 +223,7 @@ def trained_jointly(
             "model that could be trained. Name the representation of one that "
             "cg.tl.autoencoder left, such as use_rep='X_ae'."
         )
-    on = trained_on(adata, key)
+    on = trained_on(adata, key, Z)
     model = on.model
     joint = idec(
         model.network, on.rows, LOSSES[model.loss], n_clusters=found.n_clusters, gamma=gamma,

@@ -37,7 +37,8 @@ def find_markers(
     gene_names
         Of the columns.
     n_genes
-        Genes a cluster.
+        The most genes of a cluster. There are fewer where fewer rank higher in it than
+        elsewhere.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def find_markers(
             found["names"][name], found["scores"][name], found["logfoldchanges"][name],
             strict=True,
         ):  # fmt: skip
+            if score <= 0:  # the others rank lower in the cluster than elsewhere
+                break
             i = int(gene)
             rows.append(
                 [j, gene_names[i], float(score), float(fold), float(there[j, i]),

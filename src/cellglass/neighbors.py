@@ -36,7 +36,11 @@ class Neighbors(NamedTuple):
 
 
 def find_neighbors(
-    X: np.ndarray | sparse.csr_matrix, n_neighbors: int, among: np.ndarray | None = None
+    X: np.ndarray | sparse.csr_matrix,
+    n_neighbors: int,
+    among: np.ndarray | None = None,
+    *,
+    of: np.ndarray | None = None,
 ) -> Neighbors:
     """Find the nearest other cells by Euclidean distance.
 
@@ -48,25 +52,29 @@ def find_neighbors(
         How many; fewer if there are not that many other cells.
     among
         Row numbers of the cells that may be neighbours. Default: all.
+    of
+        Row numbers of the cells whose neighbours are found. Default: all.
 
     Returns
     -------
     Neighbors
+        Of these cells; with `of`, in that order.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    n_cells = X.shape[0]
     there = X if among is None else X[among]
-    among = np.arange(n_cells) if among is None else among
+    among = np.arange(X.shape[0]) if among is None else among
+    wanted, n_wanted = (X, X.shape[0]) if of is None else (X[of], len(of))
+    own = np.arange(n_wanted) if of is None else of
     n_neighbors = min(n_neighbors, len(among) - 1)
     finder = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(there)
-    indices = np.empty((n_cells, n_neighbors), np.int32)
-    distances = np.empty((n_cells, n_neighbors), X.dtype)
-    for start in range(0, n_cells, ROWS_AT_A_TIME):
+    indices = np.empty((n_wanted, n_neighbors), np.int32)
+    distances = np.empty((n_wanted, n_neighbors), X.dtype)
+    for start in range(0, n_wanted, ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
-        far, place = finder.kneighbors(X[part])
+        far, place = finder.kneighbors(wanted[part])
         near = among[place]
-        others = near != np.arange(start, start + len(near))[:, None]
+        others = near != own[part, None]
         # Not found: it is not among them, or they are more duplicates than were looked for.
         others[others.all(axis=1), -1] = False
         indices[part] = near[others].reshape(-1, n_neighbors)

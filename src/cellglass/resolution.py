@@ -190,11 +190,12 @@ def _neighbors_within(
     place = np.full(len(X), -1)
     place[cells] = np.arange(len(cells))
     there = place[near[cells]]  # (n_kept, n_near), −1 for those that are not
+    found = np.full((len(cells), n_neighbors), -1)
     order = np.argsort(there < 0, axis=1, kind="stable")[:, :n_neighbors]
-    found = np.take_along_axis(there, order, axis=1)
+    found[:, : order.shape[1]] = np.take_along_axis(there, order, axis=1)
     short = np.flatnonzero((found < 0).any(axis=1))
-    if len(short) or found.shape[1] < n_neighbors:
-        return find_neighbors(X[cells], n_neighbors).indices
+    if len(short):
+        found[short] = place[find_neighbors(X, n_neighbors, cells, of=cells[short]).indices]
     return found
 
 

@@ -68,7 +68,8 @@ def choose_number(
     from it, votes in every space, and of the clusters on which the spaces agree
     (:func:`cellglass.consensus.consensus`) the mean silhouette (Rousseeuw 1987) is taken, over
     the spaces. The first number that none of the six after it betters is chosen. A random
-    5,000 of the cells decide where there are more.
+    5,000 of the cells decide where there are more. A space in which all cells lie in one place,
+    that of a network which has learned nothing, is not asked unless all are such.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def choose_number(
     """
     sample = sample_rows(len(spaces[0]), CELLS, random_state)
     spaces = [space[sample] for space in spaces]
+    spaces = [space for space in spaces if np.ptp(space, axis=0).any()] or spaces
     voting = [*spaces, *([] if beside is None else [beside[sample]])]
     scans = [
         scan_resolutions(space, n_neighbors=n_neighbors, random_state=random_state)

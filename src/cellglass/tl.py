@@ -488,7 +488,9 @@ def cluster(
     obsm: dict[str, np.ndarray] = {}
     if method == "consensus":
         if len(spaces) == 1:
-            fellows, pca = fellow_spaces(adata, key, seeds, random_state=random_state)
+            fellows, pca = fellow_spaces(
+                adata, key, spaces[0], seeds, random_state=random_state
+            )
             spaces += fellows
             how |= {"beside": pca, "beside_votes": votes_of_pca(adata.n_obs, seeds)}
         found = consensus_of_spaces(spaces, **how)
