@@ -7,6 +7,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from typer.testing import CliRunner
 
 import cellglass as cg
@@ -46,6 +47,25 @@ def test_clear_groups_are_found_with_their_markers(counts, method):
         group = truth[found.clusters == j].mode()[0]
         best = found.markers.loc[found.markers["cluster"] == j, "gene"].iloc[:10]
         assert set(best) <= {f"gene{i}" for i in range(15 * group, 15 * (group + 1))}
+
+
+def test_no_more_dimensions_are_taken_than_genes_are_seen(counts):
+    found = cg.cluster(counts, "kmeans", n_clusters=3, n_top_genes=4, max_epochs=1)
+    assert found.settings.n_latent == 4
+    assert found.latent_vectors[0].shape == (150, 4)
+
+
+def test_cells_that_are_backed_by_a_file_are_clustered_as_in_memory(counts, tmp_path):
+    counts.write_h5ad(tmp_path / "dense.h5ad")
+    sparse_cells = counts.copy()
+    sparse_cells.X = sparse.csr_matrix(counts.X)
+    sparse_cells.write_h5ad(tmp_path / "sparse.h5ad")
+    expected = cg.cluster(counts, "kmeans", n_clusters=3, **TINY)
+    for name in ("dense", "sparse"):
+        backed = anndata.read_h5ad(tmp_path / f"{name}.h5ad", backed="r")
+        found = cg.cluster(backed, "kmeans", n_clusters=3, **TINY)
+        np.testing.assert_array_equal(found.clusters, expected.clusters)
+        backed.file.close()
 
 
 def test_labels_decide_nothing_and_the_same_seed_finds_the_same(counts):
@@ -276,14 +296,16 @@ def test_networks_beside_a_model_from_before_there_were_free_bits_have_none(
     take = kept_models.trained_on
 
     def beside(**changed) -> np.ndarray:
-        def trained_on(adata, key):
-            on = take(adata, key)
+        def trained_on(adata, key, Z):
+            on = take(adata, key, Z)
             settings = {**on.model.settings, **changed}
             settings = {name: value for name, value in settings.items() if value != "none"}
             return replace(on, model=replace(on.model, settings=settings))
 
         monkeypatch.setattr(kept_models, "trained_on", trained_on)
-        return kept_models.fellow_spaces(adata, "ae", 2, random_state=0)[0][0]
+        return kept_models.fellow_spaces(adata, "ae", adata.obsm["X_ae"], 2, random_state=0)[0][
+            0
+        ]
 
     np.testing.assert_array_equal(beside(free_bits="none"), beside())
     assert (beside(free_bits=0.25) != beside()).any()

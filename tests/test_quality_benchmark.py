@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import cellglass as cg
@@ -51,6 +53,40 @@ def test_a_set_without_labels_is_refused(labelled, tmp_path):
     done = run(tmp_path / "unlabelled.h5ad")
     assert done.returncode == 1
     assert "no known type for every cell" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", 0], "--seeds is 0"),
+        (["--only", "nosuch"], "no method has 'nosuch' in its name"),
+        (["other/mine.h5ad"], "Two files are called mine.h5ad"),
+        (["nosuch.h5ad"], "There is no file"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_run(labelled, tmp_path, words, message):
+    (tmp_path / "other").mkdir()
+    cg.simulate(40, 20, 2, random_state=0).write_h5ad(tmp_path / "other" / "mine.h5ad")
+    paths = [tmp_path / w if str(w).endswith(".h5ad") else w for w in words]
+    done = run(labelled, *paths)
+    assert done.returncode != 0
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_types_are_those_that_cells_have_and_a_file_given_twice_counts_once(labelled, tmp_path):
+    adata = cg.read(labelled)
+    some = np.asarray(adata.obs["label"].astype(str) != "0")
+    adata.obs["label"] = adata.obs["label"].astype("category")
+    two = adata[some].copy()
+    two.obs["label"] = pd.Categorical(two.obs["label"], adata.obs["label"].cat.categories)
+    two.write_h5ad(labelled)
+    done = run(
+        labelled, labelled.parent, "--seeds", 1, "--only", "PCA 50, k-means",
+        "--kept", tmp_path / "kept",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("PCA 50, k-means") == 1
+    assert '"n_clusters": 2' in done.stderr
 
 
 def test_what_was_measured_is_written_with_intervals_and_taken_up_again(labelled, tmp_path):

@@ -589,6 +589,22 @@ def test_a_mistake_in_clustering_is_explained(trained, options, message):
     same(trained, untouched)
 
 
+def test_joint_latent_vectors_replace_nothing_but_their_own_and_go_with_their_clusters(trained):
+    mine = np.ones((trained.n_obs, 2))
+    trained.obsm["X_k"] = mine.copy()
+    how = {"n_clusters": 3, "key_added": "k"}
+    with pytest.raises(cg.InputError, match=r"obsm\['X_k'\].*did not make.*another name"):
+        cg.tl.cluster(trained, "idec", **how)
+    cg.tl.cluster(trained, "kmeans", **how)
+    np.testing.assert_array_equal(trained.obsm["X_k"], mine)
+    del trained.obsm["X_k"]
+    cg.tl.cluster(trained, "idec", max_epochs=1, **how)
+    cg.tl.cluster(trained, "idec", max_epochs=1, **how)
+    assert "X_k" in trained.obsm
+    cg.tl.cluster(trained, "kmeans", **how)
+    assert "X_k" not in trained.obsm
+
+
 @pytest.mark.parametrize("method", ["consensus", "idec"])
 def test_a_representation_that_is_not_the_models_is_refused_where_the_model_is_used(
     trained, method

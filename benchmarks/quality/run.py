@@ -102,6 +102,8 @@ class Denoised:
 
 def load(path: Path) -> Set:
     """Read a set, and keep its 2,000 genes of largest variance for everybody alike."""
+    if not path.is_file():
+        raise SystemExit(f"There is no file {path}.")
     adata = read_h5ad(path)
     if LABELS not in adata.obs or adata.obs[LABELS].isna().any():
         raise SystemExit(
@@ -114,7 +116,10 @@ def load(path: Path) -> Set:
     genes = most_variable_genes(values, N_GENES)
     logs = values[:, genes]
     logs = logs if isinstance(logs, np.ndarray) else logs.toarray()
-    codes = adata.obs[LABELS].astype("category").cat.codes.to_numpy()
+    types = adata.obs[LABELS].astype("category").cat.remove_unused_categories()
+    codes = types.cat.codes.to_numpy()
+    if len(types.cat.categories) < 2:
+        raise SystemExit(f"All cells of {path} have one type: there is nothing to find.")
     kept = adata[:, genes].copy()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     n_labels, on_counts = int(codes.max()) + 1, preprocessor.input == "counts"
@@ -209,7 +214,11 @@ def measure(
         name = name_of(data.name, data.digest, what, random_state)
         return kept.get_or(name, compute) if anything_new else kept.get(name)
 
-    held_out = result("denoising", lambda: denoise(data, random_state)) or {}
+    held_out = (
+        result("denoising", lambda: denoise(data, random_state))
+        if only is None
+        else kept.get(name_of(data.name, data.digest, "denoising", random_state))
+    ) or {}
     for name, run in methods(data).items():
         if only is not None and only not in name:
             continue
@@ -224,7 +233,7 @@ def measure(
         rows.append(Row(data.name, data.digest, name, random_state, **found, deviance=deviance))
     denoised = [
         Denoised(data.name, data.digest, model, random_state, **scores)
-        for model, scores in held_out.items()
+        for model, scores in (held_out.items() if only is None else ())
     ]
     return rows, denoised
 
@@ -430,13 +439,18 @@ def report(rows: list[Row], n_labels: dict[str, int]) -> str:
 
 
 def paths_of(given: list[Path]) -> list[Path]:
-    """Find all .h5ad files in what was given."""
-    found = []
+    """Find all .h5ad files in what was given, each once."""
+    found: dict[Path, Path] = {}
     for path in given:
-        found += sorted(path.glob("*.h5ad")) if path.is_dir() else [path]
+        several = sorted(path.glob("*.h5ad")) if path.is_dir() else [path]
+        found |= {one.resolve(): one for one in several}
     if not found:
         raise SystemExit("There is no .h5ad file in what was given.")
-    return found
+    names = [path.stem for path in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise SystemExit(f"Two files are called {name}.h5ad: their rows would be mixed.")
+    return list(found.values())
 
 
 def write_csv(path: Path, rows: list[Row] | list[Denoised]) -> None:
@@ -471,6 +485,8 @@ def main() -> None:
         help="put the tables into a folder (docs/): quality.md, quality.csv and denoising.csv",
     )  # fmt: skip
     given = parser.parse_args()
+    if given.seeds < 1:
+        parser.error(f"--seeds is {given.seeds}, but there must be one random state or more")
     paths = paths_of(given.data)
     if given.write:
         if given.only:
@@ -490,6 +506,9 @@ def main() -> None:
     rows: list[Row] = []
     denoised: list[Denoised] = []
     sets = [load(path) for path in paths]
+    names = {name for data in sets for name in methods(data)}
+    if given.only and not any(given.only in name for name in names):
+        parser.error(f"no method has {given.only!r} in its name: {'; '.join(sorted(names))}")
     for random_state in range(given.seeds):  # so that an interrupted call has all sets
         for data in sets:
             clustered, brought_back = measure(
@@ -497,10 +516,10 @@ def main() -> None:
             )
             rows += clustered
             denoised += brought_back
-    names = [data.name for data in sets]
+    order = [data.name for data in sets]
     n_labels = {data.name: data.n_labels for data in sets}
-    rows.sort(key=lambda row: names.index(row.dataset))
-    denoised.sort(key=lambda row: names.index(row.dataset))
+    rows.sort(key=lambda row: order.index(row.dataset))
+    denoised.sort(key=lambda row: order.index(row.dataset))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     text = f"{hardware()}. {versions}.\n\n{report(rows, n_labels)}"
     if denoised:

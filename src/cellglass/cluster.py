@@ -352,7 +352,8 @@ def cluster(
         Column of ``obs`` with known classes, for scores only. Default: the column ``label``
         if there is one.
     n_latent
-        Dimensions of the bottleneck. Default: 20, but one for every 20 cells at most.
+        Dimensions of the bottleneck. Default: 20, but one for every 20 cells at most, and no
+        more than the networks see genes.
     loss
         Name of a loss; ``cellglass.losses.LOSSES`` lists them. Default: ``nb`` for raw
         counts and ``mse`` for log-normalised values.
@@ -410,7 +411,11 @@ def cluster(
     if loss is None:
         loss = "nb" if preprocessor.input == "counts" else "mse"
     if n_latent is None:
-        n_latent = min(N_LATENT, adata.n_vars, max(2, adata.n_obs // CELLS_A_DIMENSION))
+        n_seen = adata.n_vars
+        if n_top_genes is not None:
+            check_range("n_top_genes", n_top_genes, low=1, integer=True)
+            n_seen = min(n_seen, n_top_genes)
+        n_latent = min(N_LATENT, n_seen, max(2, adata.n_obs // CELLS_A_DIMENSION))
     check_losses([loss], LOSSES)
     if variational is None:
         variational = LOSSES[loss].on_counts

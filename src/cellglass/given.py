@@ -30,7 +30,8 @@ def as_anndata(data: Any) -> AnnData:
     Parameters
     ----------
     data
-        AnnData, which is handed back as it is; a data frame; an array or a sparse matrix,
+        AnnData, which is handed back as it is, or read into memory if it is backed by a file;
+        a data frame; an array or a sparse matrix,
         shape (n_cells, n_genes).
 
     Raises
@@ -41,7 +42,7 @@ def as_anndata(data: Any) -> AnnData:
     from anndata import AnnData
 
     if isinstance(data, AnnData):
-        return data
+        return data.to_memory() if data.isbacked else data
     if isinstance(data, str | Path):
         raise InputError(
             f"data is {str(data)!r}, a path or a text, but a matrix is needed. Read the file "

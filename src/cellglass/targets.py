@@ -46,14 +46,15 @@ def check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
 
 
 def check_own(
-    adata: AnnData, slot: str, key_added: str, *, made_by: str, also: Sequence[str] = ()
-) -> None:
+    adata: AnnData, slot: str, key_added: str, *, made_by: str,
+    also: Sequence[tuple[str, str]] = (),
+) -> None:  # fmt: skip
     """Check that there is nothing of a name but what the same function put there before.
 
-    `also` are further names in the slot that come with it.
+    `also` are further slots and names in them that come with it.
     """
-    there = [(s, key_added) for s in (slot, "uns") if key_added in getattr(adata, s)]
-    there += [(slot, name) for name in also if name in getattr(adata, slot)]
+    places = [(slot, key_added), ("uns", key_added), *also]
+    there = [(place, name) for place, name in places if name in getattr(adata, place)]
     entry = adata.uns.get(key_added)
     if there and not (isinstance(entry, Mapping) and entry.get("made_by") == made_by):
         place, name = there[0]

@@ -471,7 +471,12 @@ def cluster(
         key_added = f"{key}_{method}"
     check_target(adata, key_added, copy=copy)
     added = [key_added, *(f"{key_added}_{what}" for what in CLUSTER_COLUMNS)]
-    check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
+    also = [("obs", name) for name in added[1:]]
+    joint_rep = f"X_{key_added}"
+    before = adata.uns.get(key_added)
+    if method == "idec":
+        also.append(("obsm", joint_rep))
+    check_own(adata, "obs", key_added, made_by="cluster", also=also)
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
     check_resolution(resolution, method=method, n_clusters=n_clusters)
     check_range("seeds", seeds, low=1, integer=True)
@@ -485,7 +490,7 @@ def cluster(
     how: dict[str, Any] = {"n_clusters": n_clusters, "n_neighbors": n_neighbors}
     how["random_state"] = random_state
     about: dict[str, Any] = {}
-    obsm: dict[str, np.ndarray] = {}
+    obsm: dict[str, np.ndarray | None] = {}
     if method == "consensus":
         if len(spaces) == 1:
             fellows, pca = fellow_spaces(
@@ -503,7 +508,9 @@ def cluster(
             random_state=random_state,
         )  # fmt: skip
         about["history"] = {name: np.array(curve) for name, curve in joint.history.items()}
-        obsm[f"X_{key_added}"] = joint.latent_vectors
+        obsm[joint_rep] = joint.latent_vectors
+    elif joint_rep in adata.obsm and (before or {}).get("params", {}).get("method") == "idec":
+        obsm[joint_rep] = None  # of the clusters that are replaced
     categories = pd.Index([str(i) for i in range(found.n_clusters)])
     params: dict[str, Any] = {
         "method": method,

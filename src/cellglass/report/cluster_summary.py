@@ -263,8 +263,10 @@ def _how_sure(summary: dict[str, Any]) -> dict[str, Any]:
         short = f"Every cell belongs to its cluster with a probability of at least {sure}."
         rest = ""
     else:
-        short = f"{n:,} of {n_cells:,} cells ({percent(n / n_cells)}) lie between clusters:"
-        rest = f"they belong to theirs with a probability below {sure}."
+        lies = "lies" if n == 1 else "lie"
+        belongs = "it belongs to its own" if n == 1 else "they belong to theirs"
+        short = f"{n:,} of {n_cells:,} cells ({percent(n / n_cells)}) {lies} between clusters:"
+        rest = f"{belongs} with a probability below {sure}."
         top = summary["between_pairs"][0]
         a, b = top["clusters"]
         if len(summary["between_pairs"]) > 1:
