@@ -349,7 +349,8 @@ def overview(rows: list[Row]) -> str:
     """Write one table of mean ARI, by method and set."""
     sets = list(dict.fromkeys(row.dataset for row in rows))
     lines = []
-    for method in dict.fromkeys(generic(row.method) for row in rows):
+    names = list(dict.fromkeys(generic(row.method) for row in rows))
+    for method in sorted(names, key=lambda name: name == SUPERVISED):  # it is none of them
         cells = []
         for name in sets:
             own = [r.ari for r in rows if (r.dataset, generic(r.method)) == (name, method)]
@@ -375,7 +376,11 @@ def numbers_found(rows: list[Row], n_labels: dict[str, int]) -> str:
                 name,
                 str(n),
                 ", ".join(str(row.n_clusters) for row in own),
-                *(mean([getattr(row, s) for row in f]) for f in (own, told) for s in AGREEMENT),
+                *(
+                    interval([getattr(row, score) for row in found], 3)
+                    for found in (own, told)
+                    for score in AGREEMENT
+                ),
             ]
         )
     if not lines:
