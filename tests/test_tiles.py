@@ -10,6 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cellglass.report.colors import class_styles
+from cellglass.report.panels import Legend, MapTiles, _shortened
 from cellglass.report.tiles import Tile, png_bytes, put_together, svg_bytes
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -74,3 +76,25 @@ def test_a_palette_keeps_colors_that_few_pixels_have():
     assert away[151:153, 161:163].max() <= 12
     assert (found[:90, 110:] == 255).all()  # white stays white, whatever is near it
     assert np.median(away[:100, :100]) <= 16
+
+
+@pytest.mark.parametrize("n_panels", [1, 2])
+def test_a_legend_of_long_names_keeps_within_the_figure(n_panels):
+    names = tuple(f"{'effector memory, ' * 8}terminally differentiated {i}" for i in "ab")
+    tiles = MapTiles(np.array([0, 1]), Legend("label", names, class_styles(names)))
+    panels = {str(i): tiles.tsne("map", np.eye(2)) for i in range(n_panels)}
+    drawing = tiles.page("name", "title", "caption", panels)
+    _, top, _, height = drawing.panels[0]
+    pixels = np.asarray(Image.open(io.BytesIO(drawing.png)).convert("RGB")).astype(int)
+    legend = pixels[top + height :]
+    inked = np.flatnonzero((legend < 230).any(axis=(0, 2)))
+    assert inked[0] > 5 and inked[-1] < legend.shape[1] - 5
+    coloured = np.ptp(legend, axis=2) > 50  # the marks, which tell classes apart
+    assert coloured.any(axis=1).sum() > 10
+
+
+def test_names_that_differ_at_either_end_still_do_when_they_are_shortened():
+    long = "x" * 50
+    assert _shortened("short", 20) == "short"
+    assert _shortened(long + "a", 21) == "xxxxxxxxxx…xxxxxxxxxa"
+    assert len({_shortened(n, 20) for n in (long, long + "a", "a" + long)}) == 3

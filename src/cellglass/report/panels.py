@@ -149,15 +149,17 @@ class MapTiles:
     def _draw_legend(self, n_panels: int) -> Tile:
         names, styles = self._legend.names, self._legend.styles
         width = n_panels * PANEL[0]
-        longest = max(map(len, names), default=1)
+        most = int((width - 0.65) / 0.12)  # letters that fit
+        shown = [_shortened(name, most) for name in names]
+        longest = max(map(len, shown), default=1)
         columns = max(1, int(width / (0.12 * longest + 0.65)))
         n_rows = math.ceil(len(names) / columns) + 1
         handles = [
             Line2D(
                 [], [], ls="", marker=styles[name].marker, ms=7, mew=0,
-                color=styles[name].color, label=_plain(name),
+                color=styles[name].color, label=_plain(short),
             )
-            for name in names
+            for name, short in zip(names, shown, strict=True)
         ]  # fmt: skip
         with mpl.rc_context(STYLE):
             figure = Figure(figsize=(width, LEGEND_ROW * n_rows), dpi=DPI, facecolor="white")
@@ -273,6 +275,14 @@ def drawing_of(
         ),
         panel_titles=tuple(panel_titles),
     )
+
+
+def _shortened(name: str, most: int) -> str:
+    """Leave out the middle of a name that has more letters: both ends tell names apart."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
 def _plain(text: str) -> str:
