@@ -605,6 +605,13 @@ def test_joint_latent_vectors_replace_nothing_but_their_own_and_go_with_their_cl
     assert "X_k" not in trained.obsm
 
 
+def test_fewer_clusters_than_were_asked_for_are_told_of(trained):
+    trained.obsm["X_alike"] = np.repeat(np.eye(2), trained.n_obs // 2, axis=0)
+    with pytest.warns(UserWarning, match="3 clusters were asked for, .* kmeans finds 2"):
+        cg.tl.cluster(trained, "kmeans", use_rep="X_alike", n_clusters=3)
+    assert trained.uns["alike_kmeans"]["params"]["n_clusters"] == 2
+
+
 @pytest.mark.parametrize("method", ["consensus", "idec"])
 def test_a_representation_that_is_not_the_models_is_refused_where_the_model_is_used(
     trained, method

@@ -427,7 +427,8 @@ def cluster(
         ``uns["ae_consensus"]``
             ``params``: the settings, with the number of clusters, and in
             ``n_clusters_from`` what decided on it: ``given``, ``leiden`` (its resolution, or
-            that it finds no stable clusters) or ``silhouette``; ``n_between``; where
+            that it finds no stable clusters) or ``silhouette``; a warning tells where fewer
+            are found than were given; ``n_between``; where
             resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
             ``n_clusters``, and where numbers were compared, ``separation`` with
             ``n_clusters`` and ``silhouette``; for ``idec``, ``history``.
@@ -511,6 +512,12 @@ def cluster(
         obsm[joint_rep] = joint.latent_vectors
     elif joint_rep in adata.obsm and (before or {}).get("params", {}).get("method") == "idec":
         obsm[joint_rep] = None  # of the clusters that are replaced
+    if n_clusters is not None and found.n_clusters != n_clusters:
+        warnings.warn(
+            f"{n_clusters:,} clusters were asked for, but in these data {method} finds "
+            f"{found.n_clusters:,}.",
+            stacklevel=2,
+        )
     categories = pd.Index([str(i) for i in range(found.n_clusters)])
     params: dict[str, Any] = {
         "method": method,
