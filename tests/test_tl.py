@@ -596,6 +596,8 @@ def test_joint_latent_vectors_replace_nothing_but_their_own_and_go_with_their_cl
     with pytest.raises(cg.InputError, match=r"obsm\['X_k'\].*did not make.*another name"):
         cg.tl.cluster(trained, "idec", **how)
     cg.tl.cluster(trained, "kmeans", **how)
+    with pytest.raises(cg.InputError, match=r"obsm\['X_k'\].*did not make.*another name"):
+        cg.tl.cluster(trained, "idec", **how)  # also where the clusters are its own
     np.testing.assert_array_equal(trained.obsm["X_k"], mine)
     del trained.obsm["X_k"]
     cg.tl.cluster(trained, "idec", max_epochs=1, **how)

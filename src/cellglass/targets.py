@@ -46,22 +46,26 @@ def check_key_is_free(adata: AnnData, key: str, key_added: str) -> None:
 
 
 def check_own(
-    adata: AnnData, slot: str, key_added: str, *, made_by: str,
-    also: Sequence[tuple[str, str]] = (),
-) -> None:  # fmt: skip
+    adata: AnnData, slot: str, key_added: str, *, made_by: str, also: Sequence[str] = ()
+) -> None:
     """Check that there is nothing of a name but what the same function put there before.
 
-    `also` are further slots and names in them that come with it.
+    `also` are further names in the slot that come with it.
     """
-    places = [(slot, key_added), ("uns", key_added), *also]
-    there = [(place, name) for place, name in places if name in getattr(adata, place)]
+    there = [(s, key_added) for s in (slot, "uns") if key_added in getattr(adata, s)]
+    there += [(slot, name) for name in also if name in getattr(adata, slot)]
     entry = adata.uns.get(key_added)
     if there and not (isinstance(entry, Mapping) and entry.get("made_by") == made_by):
         place, name = there[0]
-        raise InputError(
-            f"key_added is {key_added!r}, but there is an adata.{place}[{name!r}] that "
-            f"cg.tl.{made_by} did not make, and it would be lost. Give another name."
-        )
+        raise would_be_lost(key_added, f"adata.{place}[{name!r}]", made_by=made_by)
+
+
+def would_be_lost(key_added: str, name: str, *, made_by: str) -> InputError:
+    """Say that a result would replace what its function did not make."""
+    return InputError(
+        f"key_added is {key_added!r}, but there is an {name} that "
+        f"cg.tl.{made_by} did not make, and it would be lost. Give another name."
+    )
 
 
 def check_same_genes(adata: AnnData) -> None:

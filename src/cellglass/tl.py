@@ -33,6 +33,7 @@ from cellglass.targets import (
     check_own,
     check_same_genes,
     check_target,
+    would_be_lost,
     write_slots,
 )
 
@@ -388,7 +389,8 @@ def cluster(
         Name of the representation; for a consensus several names, or one, of a model that
         :func:`autoencoder` left. Leiden, k-means and mixtures take any in ``obsm``.
     n_clusters
-        How many clusters. Default: ``leiden`` finds it (see ``resolution``); of the other
+        How many clusters; a warning tells where a method finds fewer. Default: ``leiden``
+        finds it (see ``resolution``); of the other
         methods, as many as lie farthest apart, up to the finest that subsamples find again
         (:func:`cellglass.separation.choose_number`).
     resolution
@@ -427,8 +429,7 @@ def cluster(
         ``uns["ae_consensus"]``
             ``params``: the settings, with the number of clusters, and in
             ``n_clusters_from`` what decided on it: ``given``, ``leiden`` (its resolution, or
-            that it finds no stable clusters) or ``silhouette``; a warning tells where fewer
-            are found than were given; ``n_between``; where
+            that it finds no stable clusters) or ``silhouette``; ``n_between``; where
             resolutions were scanned, ``scan`` with ``resolutions``, ``stability`` and
             ``n_clusters``, and where numbers were compared, ``separation`` with
             ``n_clusters`` and ``silhouette``; for ``idec``, ``history``.
@@ -472,12 +473,11 @@ def cluster(
         key_added = f"{key}_{method}"
     check_target(adata, key_added, copy=copy)
     added = [key_added, *(f"{key_added}_{what}" for what in CLUSTER_COLUMNS)]
-    also = [("obs", name) for name in added[1:]]
+    check_own(adata, "obs", key_added, made_by="cluster", also=added[1:])
     joint_rep = f"X_{key_added}"
-    before = adata.uns.get(key_added)
-    if method == "idec":
-        also.append(("obsm", joint_rep))
-    check_own(adata, "obs", key_added, made_by="cluster", also=also)
+    before = adata.uns.get(key_added, {}).get("params", {}).get("method")
+    if method == "idec" != before and joint_rep in adata.obsm:
+        raise would_be_lost(key_added, f"adata.obsm[{joint_rep!r}]", made_by="cluster")
     check_range("n_neighbors", n_neighbors, low=1, integer=True)
     check_resolution(resolution, method=method, n_clusters=n_clusters)
     check_range("seeds", seeds, low=1, integer=True)
@@ -510,7 +510,7 @@ def cluster(
         )  # fmt: skip
         about["history"] = {name: np.array(curve) for name, curve in joint.history.items()}
         obsm[joint_rep] = joint.latent_vectors
-    elif joint_rep in adata.obsm and (before or {}).get("params", {}).get("method") == "idec":
+    elif before == "idec" and joint_rep in adata.obsm:
         obsm[joint_rep] = None  # of the clusters that are replaced
     if n_clusters is not None and found.n_clusters != n_clusters:
         warnings.warn(
