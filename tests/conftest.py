@@ -2,8 +2,10 @@
 
 import os
 
+import anndata
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 import cellglass as cg
@@ -28,6 +30,19 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # A GPU rounds factors to 19 bits by default. What tests hold results against does not.
     jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def counts() -> anndata.AnnData:
+    """Three groups that no method can miss, with genes of their own."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(3, size=150)
+    rates = np.full((3, 45), 1.0)
+    for j in range(3):
+        rates[j, 15 * j : 15 * (j + 1)] = 6.0
+    X = rng.poisson(rates[group]).astype(np.float32)
+    obs = pd.DataFrame({"label": [f"type {g}" for g in group]}, [f"c{i}" for i in range(150)])
+    return anndata.AnnData(X, obs, pd.DataFrame(index=[f"gene{i}" for i in range(45)]))
 
 
 @pytest.fixture(scope="session")

@@ -23,19 +23,6 @@ from cellglass.report.cluster_summary import _how_many
 TINY = {"n_latent": 4, "n_hidden": 16, "max_epochs": 80, "learning_rate": 1e-2, "seeds": 2}
 
 
-@pytest.fixture(scope="module")
-def counts() -> anndata.AnnData:
-    """Three groups that no method can miss, with genes of their own."""
-    rng = np.random.default_rng(0)
-    group = rng.integers(3, size=150)
-    rates = np.full((3, 45), 1.0)
-    for j in range(3):
-        rates[j, 15 * j : 15 * (j + 1)] = 6.0
-    X = rng.poisson(rates[group]).astype(np.float32)
-    obs = pd.DataFrame({"label": [f"type {g}" for g in group]}, [f"c{i}" for i in range(150)])
-    return anndata.AnnData(X, obs, pd.DataFrame(index=[f"gene{i}" for i in range(45)]))
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_clear_groups_are_found_with_their_markers(counts, method):
     found = cg.cluster(counts, method, n_clusters=3, **TINY)
@@ -303,9 +290,8 @@ def test_networks_beside_a_model_from_before_there_were_free_bits_have_none(
             return replace(on, model=replace(on.model, settings=settings))
 
         monkeypatch.setattr(kept_models, "trained_on", trained_on)
-        return kept_models.fellow_spaces(adata, "ae", adata.obsm["X_ae"], 2, random_state=0)[0][
-            0
-        ]
+        found, _ = kept_models.fellow_spaces(adata, "ae", adata.obsm["X_ae"], 2, random_state=0)
+        return found[0]
 
     np.testing.assert_array_equal(beside(free_bits="none"), beside())
     assert (beside(free_bits=0.25) != beside()).any()

@@ -101,17 +101,9 @@ def test_what_was_measured_is_written_with_intervals_and_taken_up_again(labelled
     lines = "\n".join([head, *measured]).format(digest=digest)
     (tables / "quality.csv").write_text(lines + "\n")
     done = run(
-        labelled,
-        "--seeds",
-        2,
-        "--kept",
-        tmp_path / "kept",
-        "--resume",
-        tables,
-        "--as-it-stands",
-        "--write",
-        tables,
-    )
+        labelled, "--seeds", 2, "--kept", tmp_path / "kept", "--resume", tables,
+        "--as-it-stands", "--write", tables,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (tables / "quality.md").read_text()
     # Student's t with one degree of freedom: 12.706 standard errors of .1.

@@ -55,6 +55,7 @@ LOSSES_ON_COUNTS = ("poisson", "nb", "nb_gene_cell", "zinb")
 LOSSES_ON_LOGS = ("mse", "nonzero_mse", "gaussian")
 CONSENSUS = "default: consensus"
 K_UNKNOWN = f"{CONSENSUS}, number not given"
+IDENTITY = ("dataset", "digest", "random_state")
 SUPERVISED = "PCA 50, classifier that learns the labels"
 
 
@@ -118,11 +119,12 @@ def load(path: Path) -> Set:
     logs = logs if isinstance(logs, np.ndarray) else logs.toarray()
     types = adata.obs[LABELS].astype("category").cat.remove_unused_categories()
     codes = types.cat.codes.to_numpy()
-    if len(types.cat.categories) < 2:
+    n_labels = len(types.cat.categories)
+    if n_labels < 2:
         raise SystemExit(f"All cells of {path} have one type: there is nothing to find.")
     kept = adata[:, genes].copy()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    n_labels, on_counts = int(codes.max()) + 1, preprocessor.input == "counts"
+    on_counts = preprocessor.input == "counts"
     return Set(path.stem, digest, kept, codes, n_labels, logs, on_counts)
 
 
@@ -212,13 +214,10 @@ def measure(
 
     def result(what: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         name = name_of(data.name, data.digest, what, random_state)
-        return kept.get_or(name, compute) if anything_new else kept.get(name)
+        wanted = anything_new and (only is None or only in what)
+        return kept.get_or(name, compute) if wanted else kept.get(name)
 
-    held_out = (
-        result("denoising", lambda: denoise(data, random_state))
-        if only is None
-        else kept.get(name_of(data.name, data.digest, "denoising", random_state))
-    ) or {}
+    held_out = result("denoising", lambda: denoise(data, random_state)) or {}
     for name, run in methods(data).items():
         if only is not None and only not in name:
             continue
@@ -299,9 +298,6 @@ class Kept:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-
-
-IDENTITY = ("dataset", "digest", "random_state")
 
 
 def numbers(row: dict[str, str], leave_out: tuple[str, ...]) -> dict[str, float | None]:

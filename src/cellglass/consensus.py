@@ -89,10 +89,10 @@ def voices(
         How many members each of the others counts for at most.
     """
     hard = [member.argmax(axis=1) for member in memberships]
-    finds = [np.ptp(member) > 0 for member in hard[:n_members]]
-    members = [member for member, something in zip(hard, finds, strict=False) if something]
+    own = hard[:n_members]
+    members = [member for member in own if np.ptp(member) > 0]
     among = agreement_of_members(members)
-    weights = [float(something or not members) for something in finds]
+    weights = [float(np.ptp(member) > 0 or not members) for member in own]
     for other in hard[n_members:]:
         share = 1.0
         if among is not None and among > 0:
