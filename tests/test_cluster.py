@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import anndata
 import numpy as np
@@ -15,10 +16,12 @@ from cellglass import kept_models
 from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.cluster_space import consensus_of_spaces
+from cellglass.errors import InputError
 from cellglass.report.cluster_figures import legends_of
 from cellglass.report.cluster_page import command as summary_command
 from cellglass.report.cluster_page import python_call
 from cellglass.report.cluster_summary import _how_many
+from cellglass.report.render import python_call as comparison_call
 
 TINY = {"n_latent": 4, "n_hidden": 16, "max_epochs": 80, "learning_rate": 1e-2, "seeds": 2}
 
@@ -213,6 +216,49 @@ def test_a_repetition_names_what_the_method_uses(counts, method, told, spared):
     assert f"__{spared}" not in words and f"{spared}=" not in call
     summary["settings"][spared] += 1  # given, though the method does not use it
     assert f"{spared}={summary['settings'][spared]}" in python_call(summary)
+
+
+@pytest.mark.parametrize("labels", [[], ["--labels", "label"], ["--labels", "kind"]])
+@pytest.mark.parametrize("job", ["cluster", "compare"])
+def test_the_call_on_the_page_repeats_what_the_command_did(counts, tmp_path, job, labels):
+    """Also where the file has a column of labels that nobody asked for."""
+    cells = counts.copy()
+    cells.obs["kind"] = cells.obs["label"]
+    if "label" not in labels:
+        cells.obs.loc[cells.obs_names[:3], "label"] = None
+    path, out, again = tmp_path / "cells.h5ad", tmp_path / "out", tmp_path / "again"
+    cells.write_h5ad(path)
+    words = [job, str(path), *labels, "--n-latent", "3", "--n-hidden", "8", "--max-epochs", "1"]
+    words += ["--method", "kmeans", "--n-clusters", "3"] if job == "cluster" else []
+    done = CliRunner().invoke(app, [*words, "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    results = json.loads((out / "results.json").read_text())
+    code = (python_call if job == "cluster" else comparison_call)(results)
+    code = code.replace("'cells.h5ad'", repr(str(path)))
+    exec(code.replace(f"{'clusters' if job == 'cluster' else 'report'}/", str(again)), {})  # noqa: S102
+    repeated = json.loads((again / "results.json").read_text())
+    assert without_seconds(repeated) == without_seconds(results)
+
+
+def without_seconds(results):
+    """Leave out what differs between two calls that do the same."""
+    if isinstance(results, dict):
+        return {k: without_seconds(v) for k, v in results.items() if k != "seconds"}
+    if isinstance(results, list):
+        return [without_seconds(v) for v in results]
+    return results
+
+
+def test_labels_can_be_done_without(counts):
+    cells = counts.copy()
+    cells.obs.loc[cells.obs_names[4], "label"] = None
+    few = {"n_latent": 2, "n_hidden": 4, "max_epochs": 1}
+    for make in (partial(cg.cluster, method="kmeans", n_clusters=3), cg.compare):
+        with pytest.raises(InputError, match="Or do without labels: labels=False"):
+            make(cells, **few)
+        with pytest.raises(InputError, match=r"'unknown'\.$"):
+            make(cells, labels="label", **few)
+        assert make(cells, labels=False, **few).labels is None
 
 
 def test_clusters_are_called_the_same_in_legends_and_tables(counts):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -289,7 +289,7 @@ def cluster(
     seeds: int = 5,
     resolution: float | None = None,
     n_neighbors: int = 15,
-    labels: str | None = None,
+    labels: str | Literal[False] | None = None,
     n_latent: int | None = None,
     loss: str | None = None,
     gamma: float = GAMMA,
@@ -350,7 +350,7 @@ def cluster(
         consensus.
     labels
         Column of ``obs`` with known classes, for scores only. Default: the column ``label``
-        if there is one.
+        if there is one. False: none.
     n_latent
         Dimensions of the bottleneck. Default: 20, but one for every 20 cells at most, and no
         more than the networks see genes.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -201,7 +201,7 @@ def compare(
     n_latent: int | Sequence[int] = (10, 50),
     loss: str | Sequence[str] = ("mse", "nonzero_mse"),
     seeds: int = 1,
-    labels: str | None = None,
+    labels: str | Literal[False] | None = None,
     n_hidden: int = 100,
     n_layers: int = 1,
     max_epochs: int = 50,
@@ -250,7 +250,7 @@ def compare(
     labels
         Column of ``obs`` with known classes, for maps and scores only: nothing is fitted
         or chosen by them, except that k-means is told their number. Default: the column
-        ``label`` if there is one.
+        ``label`` if there is one. False: none.
     n_hidden, n_layers
         Width and number of hidden layers on either side of the bottleneck. Without any
         (``n_layers=0``) the network is linear.

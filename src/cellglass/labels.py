@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+DEFAULT_COLUMN = "label"
+"""Column of ``obs`` that is taken where none is named."""
 MANY_CLASSES = 50
 """Up to this many classes, nothing is said against classes of one cell."""
 
@@ -107,7 +109,7 @@ def labels_of(adata: AnnData, column: str) -> pd.Categorical[str]:
 
 
 def known_classes(
-    adata: AnnData, labels: str | None
+    adata: AnnData, labels: str | Literal[False] | None
 ) -> tuple[pd.Categorical[str] | None, dict[str, str]]:
     """Take the labels that scores are held against, and the names of all that was read.
 
@@ -116,16 +118,28 @@ def known_classes(
     adata
         The cells.
     labels
-        Column of ``obs``. None: the column ``label`` if there is one, else no labels.
+        Column of ``obs``. None: the column ``label`` if there is one, else no labels. False:
+        no labels.
+
+    Raises
+    ------
+    InputError
+        As :func:`labels_of`; if nobody asked for the column, it says how to do without.
     """
     from cellglass.read import SOURCE_KEY
 
     source = dict(adata.uns.get(SOURCE_KEY, {}))
+    if labels is False or (labels is None and DEFAULT_COLUMN not in adata.obs):
+        source.pop("labels", None)
+        return None, source
     if labels is not None:
         source["labels"] = labels
-    elif "label" in adata.obs:
-        labels = "label"
-    return None if labels is None else labels_of(adata, labels), source
+        return labels_of(adata, labels), source
+    source.setdefault("labels", DEFAULT_COLUMN)
+    try:
+        return labels_of(adata, DEFAULT_COLUMN), source
+    except InputError as error:
+        raise InputError(f"{error} Or do without labels: labels=False.") from error
 
 
 def _as_categorical(found: list[str], name: str) -> pd.Categorical[str]:

@@ -12,6 +12,7 @@ from cellglass.report.panels import Drawing, Legend
 from cellglass.report.render import (
     as_code,
     image_source,
+    labels_words,
     matrix_words,
     option_words,
     page_environment,
@@ -88,9 +89,7 @@ def command(summary: dict[str, Any]) -> str | None:
 def python_call(summary: dict[str, Any]) -> str:
     """Write the same as a call from Python."""
     settings, dataset = summary["settings"], summary["dataset"]
-    labels = dataset["labels_name"]
-    read = [reading_code(dataset, labels)] if dataset["name"] else []
-    given = [f"    labels={labels!r},"] if labels and not dataset["name"] else []
+    read = [reading_code(dataset)] if dataset["name"] else []
     options = [
         f"    {name}={as_code(name, settings[name])},"
         for name in told_options(settings)
@@ -99,7 +98,7 @@ def python_call(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             "import cellglass as cg", *read, "clustering = cg.cluster(", "    adata,",
-            *given, f"    loss={settings['loss'][0]!r},", *options, ")",
+            *labels_words(dataset), f"    loss={settings['loss'][0]!r},", *options, ")",
             'clustering.report("clusters/")',
         ]
     )  # fmt: skip

@@ -154,9 +154,16 @@ def matrix_words(dataset: dict[str, Any]) -> list[str]:
     return [*words, "--use-raw"] if dataset["use_raw"] else words
 
 
-def reading_code(dataset: dict[str, Any], labels: str | None = None) -> str:
+def labels_words(dataset: dict[str, Any]) -> list[str]:
+    """Write which labels a call from Python takes; none where reading gave them."""
+    if dataset["labels_name"] is None:
+        return ["    labels=False,"]  # the matrix may come with a column that was not asked for
+    return [] if dataset["name"] else [f"    labels={dataset['labels_name']!r},"]
+
+
+def reading_code(dataset: dict[str, Any]) -> str:
     """Write the same, and the labels, as a call from Python."""
-    given = {"labels": labels, "layer": dataset["layer_name"]}
+    given = {"labels": dataset.get("labels_name"), "layer": dataset["layer_name"]}
     words = [f"{name}={value!r}" for name, value in given.items() if value]
     if dataset["use_raw"]:
         words.append("use_raw=True")
@@ -179,16 +186,14 @@ def python_call(summary: dict[str, Any]) -> str | None:
     settings, dataset = summary["settings"], summary["dataset"]
     if dataset["command"]:
         return None
-    labels = dataset["labels_name"]
-    read = [reading_code(dataset, labels)] if dataset["name"] else []
-    given = f"labels={labels!r}" if labels and not dataset["name"] else ""
+    read = [reading_code(dataset)] if dataset["name"] else []
     return "\n".join(
         [
             "import cellglass as cg",
             *read,
             "comparison = cg.compare(",
             "    adata,",
-            *([f"    {given},"] if given else []),
+            *labels_words(dataset),
             *(
                 f"    {name}={as_code(name, settings[name])},"
                 for name in ("n_latent", "loss", *OPTIONS)
