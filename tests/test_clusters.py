@@ -21,7 +21,7 @@ from cellglass.cluster_space import (
 )
 from cellglass.consensus import agreement_of_members, consensus, voices, votes_of_pca
 from cellglass.gene_choice import most_variable_genes
-from cellglass.mixture import gaussian_mixture, joint_membership, membership
+from cellglass.mixture import gaussian_mixture, joint_membership, membership, tied_membership
 from cellglass.neighbors import nearest_neighbors
 from cellglass.partition import by_size, kmeans
 from cellglass.resolution import scan_resolutions
@@ -89,16 +89,100 @@ def test_views_that_are_the_same_are_as_sure_as_one_of_them():
     _, X = groups(800, apart(3, 4, 3.0), seed=4)
     clusters = kmeans(X, 3, random_state=0)
     alone, together = membership(X, clusters), joint_membership([X, 2 * X], [1, 3], clusters)
-    np.testing.assert_allclose(together, alone, atol=0.02)
+    own = np.arange(len(X)), clusters
+    assert together[own].mean() == pytest.approx(alone[own].mean(), abs=0.005)
+    assert np.abs(together - alone).mean() < 0.02
 
 
-def test_probabilities_are_those_of_the_distributions_the_cells_are_from():
+def uneven_groups(n: int, centers: np.ndarray, kind: str, seed: int):
+    """Draw cells from Gaussian groups that are not alike; truth, cells, shares, spreads."""
+    k, d = centers.shape
+    shares, spreads = np.full(k, 1 / k), np.stack([np.eye(d)] * k)
+    if kind == "one twice as wide":
+        spreads[-1] *= 2
+    elif kind == "unequal in size and width":
+        shares = np.array([0.5, 0.3, 0.15, 0.05])[:k] / sum([0.5, 0.3, 0.15, 0.05][:k])
+        spreads *= np.linspace(0.5, 2, k)[:, None, None]
+    else:
+        stretched = np.random.default_rng(5).normal(scale=0.5, size=(k, d))
+        spreads = np.stack([np.diag(np.exp(s)) for s in stretched])
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(k, size=n, p=shares)
+    X = centers[truth] + np.einsum("ni,nij->nj", rng.normal(size=(n, d)), spreads[truth])
+    return truth, X, shares, spreads
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gaussian_mixture", "leiden"])
+@pytest.mark.parametrize(
+    "kind", ["one twice as wide", "unequal in size and width", "stretched each its own way"]
+)
+def test_confidence_is_calibrated_where_groups_are_not_alike(method, kind):
+    truth, X, _, _ = uneven_groups(2500, apart(4, 6, 5.0), kind, seed=1)
+    found = cluster_space(X, method, n_clusters=4)
+    right = is_right(truth, found.clusters)
+    assert found.confidence.mean() == pytest.approx(right.mean(), abs=0.015)
+    assert right[found.between].mean() < 0.7 < 0.96 < right[~found.between].mean()
+    tied = tied_membership(X, found.clusters)[np.arange(len(X)), found.clusters]
+    # What one covariance for all says would be the worse by squared error (Brier 1950).
+    assert ((found.confidence - right) ** 2).mean() < 0.8 * ((tied - right) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    "kind", ["one twice as wide", "unequal in size and width", "stretched each its own way"]
+)
+def test_confidence_of_a_consensus_is_nearly_calibrated_where_groups_are_not_alike(kind):
+    truth, X, _, _ = uneven_groups(2500, apart(4, 6, 5.0), kind, seed=1)
+    rng = np.random.default_rng(1)
+    views = [X + 0.5 * rng.normal(size=X.shape) for _ in range(5)]
+    found = consensus_of_spaces(views, n_clusters=4)
+    right = is_right(truth, found.clusters)
+    assert found.confidence.mean() == pytest.approx(right.mean(), abs=0.035)
+
+
+@pytest.mark.parametrize(
+    "kind", ["one twice as wide", "unequal in size and width", "stretched each its own way"]
+)
+def test_probabilities_are_those_of_the_distributions_the_cells_are_from(kind):
     centers = apart(3, 4, 3.5)
-    truth, X = groups(6000, centers, seed=2)
-    densities = np.stack([multivariate_normal(c).pdf(X) for c in centers], axis=1)
+    truth, X, shares, spreads = uneven_groups(12000, centers, kind, seed=2)
+    densities = np.stack(
+        [
+            share * multivariate_normal(c, s.T @ s).pdf(X)
+            for share, c, s in zip(shares, centers, spreads, strict=True)
+        ],
+        axis=1,
+    )
     exact = densities / densities.sum(axis=1, keepdims=True)
-    found = membership(X, truth)
-    assert np.abs(found - exact).mean() < 0.01
+    assert np.abs(membership(X, truth) - exact).mean() < 0.01
+
+
+def test_widths_are_drawn_to_the_common_one_as_by_so_many_further_cells():
+    """Five rounds, by plain sums over cells in the space as it is."""
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(9, 3)), 2 * rng.normal(size=(14, 3)) + 1] @ rng.normal(
+        size=(3, 3)
+    )
+    clusters = np.repeat([0, 1], [9, 14])
+    expected = np.eye(2)[clusters]
+    for _ in range(5):
+        sizes = expected.sum(axis=0)
+        means = [np.average(X, axis=0, weights=w) for w in expected.T]
+        within = [
+            sum(w[i] * np.outer(X[i] - m, X[i] - m) for i in range(len(X)))
+            for m, w in zip(means, expected.T, strict=True)
+        ]
+        common = sum(within) / len(X)
+        further = 3 * (3 + 2)
+        densities = np.stack(
+            [
+                size / len(X)
+                * multivariate_normal(m, (w + further * common) / (size + further)).pdf(X)
+                for size, m, w in zip(sizes, means, within, strict=True)
+            ],
+            axis=1,
+        )  # fmt: skip
+        expected = densities / densities.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(membership(X, clusters), expected, atol=2e-5)
 
 
 def test_cells_between_clusters_are_those_in_the_middle():
@@ -449,7 +533,8 @@ def test_silhouettes_by_number_are_scikit_learns_of_what_the_spaces_agree_on():
     assert found.n_cells == 400
     for k, silhouette in zip(found.n_clusters, found.silhouette, strict=True):
         votes = [
-            membership(space, kmeans(space, k, random_state=0)) for space in (*spaces, beside)
+            tied_membership(space, kmeans(space, k, random_state=0))
+            for space in (*spaces, beside)
         ]
         weights = voices(votes, 2, 5.0)
         agreed = consensus(votes, weights=weights, n_clusters=k).argmax(axis=1)

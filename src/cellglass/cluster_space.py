@@ -16,9 +16,10 @@ from cellglass.mixture import (
     joint_membership,
     membership,
     n_parameters,
+    tied_membership,
 )
 from cellglass.neighbors import nearest_neighbors
-from cellglass.partition import by_size, first_cells, kmeans, leiden
+from cellglass.partition import by_size, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
 from cellglass.separation import Separation, choose_number
 
@@ -155,9 +156,10 @@ def cluster_space(
         number = _number([X], n_clusters, n_neighbors=n_neighbors, random_state=random_state)
     if method == "gaussian_mixture":
         found = gaussian_mixture(X, number.k, random_state=random_state)
-        return _numbered(found.argmax(axis=1), found, number)
-    clusters = kmeans(X, number.k, random_state=random_state)
-    return _numbered(clusters, membership(X, clusters), number)
+        clusters = by_size(found.argmax(axis=1))
+    else:
+        clusters = kmeans(X, number.k, random_state=random_state)
+    return number.of(clusters, membership(X, clusters))
 
 
 def consensus_of_spaces(
@@ -173,7 +175,7 @@ def consensus_of_spaces(
 
     In each space two methods of different faults find clusters: k-means, which prefers groups
     as wide in every direction, with the probabilities of a mixture started from them
-    (:func:`cellglass.mixture.membership`); and a Gaussian mixture by itself
+    (:func:`cellglass.mixture.tied_membership`); and a Gaussian mixture by itself
     (:func:`cellglass.mixture.gaussian_mixture`), which does not, and sometimes ends badly;
     it is left out where there are fewer than five cells for each of its parameters.
     The probabilities are averaged, first of both methods, then of all spaces
@@ -218,7 +220,7 @@ def consensus_of_spaces(
     )
     sure = joint_membership(voting, weights, clusters)
     counted = None if beside is None else weights[-1]
-    return replace(_numbered(clusters, sure, number), members=own, beside_votes=counted)
+    return replace(number.of(clusters, sure), members=own, beside_votes=counted)
 
 
 def neighbors_heard(n_cells: int, n_neighbors: int) -> int:
@@ -266,6 +268,11 @@ class _Number:
     origin: str
     separation: Separation | None = None
 
+    def of(self, clusters: np.ndarray, sure: np.ndarray) -> Clusters:
+        """Put clusters together with what is known of their number."""
+        scan = None if self.separation is None else self.separation.scan
+        return Clusters(clusters, sure, self.origin, scan, self.separation)
+
 
 def _number(spaces: Sequence[np.ndarray], n_clusters: int | None, **how: Any) -> _Number:
     """Take the number that is given, or choose one."""
@@ -290,17 +297,8 @@ def _leiden(
 
 def _by_both(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
     """Average the probabilities of k-means' clusters and of a mixture, (n_cells, k)."""
-    by_kmeans = membership(X, kmeans(X, n_clusters, random_state=random_state))
+    by_kmeans = tied_membership(X, kmeans(X, n_clusters, random_state=random_state))
     if len(X) < CELLS_A_PARAMETER * n_parameters(X.shape[1], n_clusters):
         return by_kmeans
     by_mixture = gaussian_mixture(X, n_clusters, random_state=random_state)
     return consensus([by_kmeans, by_mixture], n_clusters=n_clusters)
-
-
-def _numbered(clusters: np.ndarray, found: np.ndarray, number: _Number) -> Clusters:
-    """Give clusters their numbers by size; leave out those that no cell belongs to most."""
-    numbers = by_size(clusters)
-    kept = found[:, clusters[first_cells(numbers)]]
-    kept = kept / kept.sum(axis=1, keepdims=True)
-    scan = None if number.separation is None else number.separation.scan
-    return Clusters(numbers, kept, number.origin, scan, number.separation)

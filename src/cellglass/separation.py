@@ -10,7 +10,7 @@ import numpy as np
 from cellglass.consensus import consensus, voices
 from cellglass.matrices import sample_rows
 from cellglass.metrics import silhouettes
-from cellglass.mixture import membership
+from cellglass.mixture import tied_membership
 from cellglass.partition import kmeans
 from cellglass.resolution import Scan, scan_resolutions
 
@@ -121,7 +121,7 @@ def _silhouettes(
     """Mean silhouette over the spaces of what the voting ones agree on, by number."""
     partitions = []
     for k in numbers:
-        votes = [membership(X, kmeans(X, k, random_state=random_state)) for X in voting]
+        votes = [tied_membership(X, kmeans(X, k, random_state=random_state)) for X in voting]
         weights = voices(votes, len(spaces), beside_votes)
         agreed = consensus(votes, weights=weights, n_clusters=k)
         partitions.append(agreed.argmax(axis=1))
