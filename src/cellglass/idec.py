@@ -57,6 +57,7 @@ class _Trained(eqx.Module):
     centers: Array  # (n_clusters, n_latent)
 
 
+@jax.jit  # so that no array of cells × clusters × dimensions is made
 def soft_assignment(Z: Array, centers: Array) -> Array:
     """Similarity of cells to centres (Xie et al. 2016, equation 1, with α = 1).
 
