@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from cellglass.confidence import joint_membership, membership
 from cellglass.consensus import consensus, voices
 from cellglass.matrices import sample_rows
-from cellglass.mixture import (
-    gaussian_mixture,
-    joint_membership,
-    membership,
-    n_parameters,
-    tied_membership,
-)
+from cellglass.mixture import gaussian_mixture, n_parameters, tied_membership
 from cellglass.neighbors import nearest_neighbors
 from cellglass.partition import by_size, kmeans, leiden
 from cellglass.resolution import Scan, scan_resolutions
@@ -189,7 +184,7 @@ def consensus_of_spaces(
     20,000 cells, a random 20,000 can be heard.
 
     How sure a cell's place among these clusters is, all spaces tell together
-    (:func:`cellglass.mixture.joint_membership`).
+    (:func:`cellglass.confidence.joint_membership`).
 
     Parameters
     ----------
