@@ -64,6 +64,34 @@ def test_models_see_one_half_and_are_judged_by_the_other(counts, monkeypatch):
     assert np.isnan(by_model["thinned counts"])
 
 
+def test_a_network_is_judged_again_after_idec(counts, monkeypatch):
+    real, joint = denoising.idec, []
+
+    def train_further(network, rows, *args, **kwargs):
+        joint.append(real(network, rows, *args, **kwargs))
+        return joint[-1]
+
+    monkeypatch.setattr(denoising, "idec", train_further)
+    told = []
+    expectation = denoising.reconstruct
+    monkeypatch.setattr(
+        denoising, "reconstruct", lambda *a: told.append((a[0], expectation(*a))) or told[-1][1]
+    )
+    found = score_denoising(counts, n_latent=3, n_clusters=3, max_epochs=5, random_state=4)
+    assert list(found["model"]) == ["nb", "nb, IDEC", "pca", "thinned counts"]
+    (_, before), (network, after) = told
+    assert network is joint[0].network and len(joint[0].centers) == 3
+    rng = np.random.default_rng(4)
+    seen, unseen = split_counts(counts.X, rng, dispersion=fit_dispersion(counts.X, rng))
+    by_model = found.set_index("model")["held_out_deviance"]
+    for model, logs in (("nb", before), ("nb, IDEC", after)):
+        expected = poisson_deviance(rates_from_log(logs), seen, unseen)
+        assert by_model[model] == pytest.approx(expected)
+    assert by_model["nb"] != by_model["nb, IDEC"]
+    with pytest.raises(cg.InputError, match="n_clusters is 0"):
+        score_denoising(counts, n_clusters=0)
+
+
 def test_whoever_knows_the_rates_is_nearest_to_the_molecules_that_were_not_seen(counts):
     """An oracle bounds what a model can come to."""
     found = score_denoising(

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,24 @@ def test_what_was_measured_is_written_with_intervals_and_taken_up_again(labelled
     # Student's t with one degree of freedom: 12.706 standard errors of .1.
     assert "| PCA 50, k-means | 0.500 ± 1.271 |" in page
     assert [row["ari"] for row in rows(tables / "quality.csv")] == ["0.4", "0.6"]
+
+
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [
+        ("PCA 50, k-means", "pca"),
+        ("nb_gene_cell 10, k-means", "nb_gene_cell"),
+        ("nb variational 20, Leiden", "nb variational 20"),
+        ("nb variational 20, IDEC", "nb variational 20, IDEC"),
+        ("default: consensus", None),
+        ("default: consensus, number not given", None),
+        ("PCA 50, classifier that learns the labels", None),
+    ],
+)
+def test_the_deviance_beside_a_method_is_that_of_its_network(method, model, monkeypatch):
+    spec = importlib.util.spec_from_file_location("quality_run", SCRIPT)
+    benchmark = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "quality_run", benchmark)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec.loader.exec_module(benchmark)
+    assert benchmark.model_of(method) == model

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData, read_h5ad
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -34,6 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import cellglass as cg
+from cellglass.cluster import Settings, enough_dimensions, enough_epochs
 from cellglass.cluster_space import cluster_space
 from cellglass.denoising import score_denoising
 from cellglass.gene_choice import most_variable_genes
@@ -56,6 +58,7 @@ LOSSES_ON_LOGS = ("mse", "nonzero_mse", "gaussian")
 CONSENSUS = "default: consensus"
 K_UNKNOWN = f"{CONSENSUS}, number not given"
 IDENTITY = ("dataset", "digest", "random_state")
+DENOISING, BY_DEFAULT = "denoising", "denoising by the default network"
 SUPERVISED = "PCA 50, classifier that learns the labels"
 
 
@@ -198,12 +201,48 @@ def denoise(data: Set, random_state: int) -> dict[str, dict[str, float | None]]:
     if not data.on_counts:
         return {}
     losses = ("mse", "gaussian", *LOSSES_ON_COUNTS)  # a loss must say something of zeros
-    scored = score_denoising(data.adata, loss=losses, n_latent=10, random_state=random_state)
+    return by_model(
+        score_denoising(data.adata, loss=losses, n_latent=10, random_state=random_state)
+    )
+
+
+def denoise_by_default(data: Set, random_state: int) -> dict[str, dict[str, float | None]]:
+    """Judge the default network of clusters likewise, as it is and after IDEC."""
+    if not data.on_counts:
+        return {}
+    settings = Settings()
+    scored = score_denoising(
+        data.adata, loss="nb", variational=True, n_clusters=data.n_labels,
+        n_latent=enough_dimensions(*data.adata.shape),
+        max_epochs=enough_epochs(data.adata.n_obs, settings.batch_size),
+        random_state=random_state,
+    )  # fmt: skip
+    found = by_model(scored)
+    return {
+        "nb variational 20": found["nb"], "nb variational 20, IDEC": found["nb, IDEC"],
+        "pca 20": found["pca"],
+    }  # fmt: skip
+
+
+def by_model(scored: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Name scores by their model."""
     found: dict[str, dict[str, float | None]] = {}
     for row in scored.drop(columns="split").to_dict("records"):
         model = str(row.pop("model"))
         found[model] = {str(k): None if np.isnan(v) else float(v) for k, v in row.items()}
     return found
+
+
+def model_of(method: str) -> str | None:
+    """Name the model whose held-out deviance stands beside a method; None if there is none."""
+    if method == SUPERVISED or method.startswith(CONSENSUS):
+        return None
+    if method.startswith("PCA"):
+        return "pca"
+    network, _, clusters = method.partition(", ")
+    if network.endswith(" 20"):
+        return f"{network}, IDEC" if clusters == "IDEC" else network
+    return network.removesuffix(" 10")
 
 
 def measure(
@@ -217,7 +256,10 @@ def measure(
         wanted = anything_new and (only is None or only in what)
         return kept.get_or(name, compute) if wanted else kept.get(name)
 
-    held_out = result("denoising", lambda: denoise(data, random_state)) or {}
+    held_out = {
+        **(result(DENOISING, lambda: denoise(data, random_state)) or {}),
+        **(result(BY_DEFAULT, lambda: denoise_by_default(data, random_state)) or {}),
+    }
     for name, run in methods(data).items():
         if only is not None and only not in name:
             continue
@@ -226,9 +268,7 @@ def measure(
             continue
         n = found.get("n_clusters")
         found["n_clusters"] = int(n) if n is not None and name == K_UNKNOWN else None
-        by_pca_alone = name.startswith("PCA") and name != SUPERVISED
-        loss = "pca" if by_pca_alone else name.removesuffix(" 10, k-means")
-        deviance = held_out.get(loss, {}).get("held_out_deviance")
+        deviance = held_out.get(model_of(name) or "", {}).get("held_out_deviance")
         rows.append(Row(data.name, data.digest, name, random_state, **found, deviance=deviance))
     denoised = [
         Denoised(data.name, data.digest, model, random_state, **scores)
@@ -289,7 +329,8 @@ class Kept:
             name = name_of(row["dataset"], row["digest"], row["method"], row["random_state"])
             results[name] = numbers(row, leave_out=(*IDENTITY, "method", "deviance"))
         for row in read_csv(tables / "denoising.csv"):
-            name = name_of(row["dataset"], row["digest"], "denoising", row["random_state"])
+            what = BY_DEFAULT if " 20" in row["model"] else DENOISING
+            name = name_of(row["dataset"], row["digest"], what, row["random_state"])
             of_model = numbers(row, leave_out=(*IDENTITY, "model"))
             results.setdefault(name, {})[row["model"]] = of_model
         for name, result in results.items():

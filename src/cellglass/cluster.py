@@ -69,6 +69,14 @@ def enough_epochs(n_cells: int, batch_size: int) -> int:
     return min(400, max(50, -(-STEPS // -(-n_cells // batch_size))))
 
 
+def enough_dimensions(n_cells: int, n_genes: int) -> int:
+    """Give the dimensions of a bottleneck: 20, with 20 cells for each, and no more than genes.
+
+    Few cells get 2.
+    """
+    return min(N_LATENT, n_genes, max(2, n_cells // CELLS_A_DIMENSION))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainingSettings):
     """What was asked for; :func:`cluster` says what each word means."""
@@ -415,7 +423,7 @@ def cluster(
         if n_top_genes is not None:
             check_range("n_top_genes", n_top_genes, low=1, integer=True)
             n_seen = min(n_seen, n_top_genes)
-        n_latent = min(N_LATENT, n_seen, max(2, adata.n_obs // CELLS_A_DIMENSION))
+        n_latent = enough_dimensions(adata.n_obs, n_seen)
     check_losses([loss], LOSSES)
     if variational is None:
         variational = LOSSES[loss].on_counts

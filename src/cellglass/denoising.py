@@ -16,6 +16,7 @@ from cellglass.errors import InputError
 from cellglass.fit import check_losses_suit, dense_if_small, digest, split_cells, train_network
 from cellglass.given import as_anndata, as_tuple
 from cellglass.held_out import POISSON_DEVIANCE, SplitCounts
+from cellglass.idec import idec
 from cellglass.losses import LOSSES
 from cellglass.matrices import row_chunks
 from cellglass.preprocess import Preprocessor
@@ -37,6 +38,7 @@ def score_denoising(
     *,
     loss: str | Sequence[str] = "nb",
     n_latent: int = 10,
+    n_clusters: int | None = None,
     splits: int = 1,
     random_state: int = 0,
     **settings: Any,
@@ -57,6 +59,9 @@ def score_denoising(
         Names of losses, one or several.
     n_latent
         Dimensions of the bottleneck, and rank of the PCA beside.
+    n_clusters
+        If given, every network is also trained further with so many clusters
+        (:func:`cellglass.idec.idec`), and what it then expects is judged, too.
     splits
         How often the molecules are divided anew.
     random_state
@@ -67,8 +72,8 @@ def score_denoising(
     Returns
     -------
     pandas.DataFrame
-        One row a split and model: every loss, ``pca`` and ``thinned counts``, which is what
-        models see, as it is. Columns:
+        One row a split and model: every loss, the same with ``, IDEC`` where `n_clusters` is
+        given, ``pca`` and ``thinned counts``, which is what models see, as it is. Columns:
 
         ``held_out_deviance``
             Mean Poisson deviance of the molecules that were not seen; lower is better. None for
@@ -102,6 +107,8 @@ def score_denoising(
     check_matrix(adata.X, name="the matrix")
     check_losses(losses, LOSSES)
     check_n_latent((n_latent,), *adata.shape)
+    if n_clusters is not None:
+        check_range("n_clusters", n_clusters, low=1, high=adata.n_obs, integer=True)
     check_range("splits", splits, low=1, integer=True)
     base = ModelSettings(n_latent=n_latent, random_state=random_state, **settings)
     base.check_for(*adata.shape)
@@ -128,6 +135,13 @@ def score_denoising(
                 seen, is_validation, run, data=f"{digest(adata.X)}, split {split}"
             )
             predictions[name] = reconstruct(training.network, seen, LOSSES[name])
+            if n_clusters is not None:
+                joint = idec(
+                    training.network, seen, LOSSES[name], n_clusters=n_clusters,
+                    max_epochs=base.max_epochs, batch_size=base.batch_size,
+                    learning_rate=base.learning_rate, random_state=random_state,
+                )  # fmt: skip
+                predictions[f"{name}, IDEC"] = reconstruct(joint.network, seen, LOSSES[name])
         predictions[PCA] = next(held_out.pca([n_latent]))[1]
         for name, prediction in predictions.items():
             rows.append({
