@@ -16,6 +16,7 @@ from cellglass import kept_models
 from cellglass.cli import app
 from cellglass.cluster import METHODS, enough_epochs
 from cellglass.cluster_space import consensus_of_spaces
+from cellglass.confidence import membership
 from cellglass.errors import InputError
 from cellglass.report.cluster_figures import legends_of
 from cellglass.report.cluster_page import command as summary_command
@@ -122,6 +123,8 @@ SAMPLE = " A random 90 of the cells decided that."
         ("silhouette", "kmeans", SCAN, TWO, 91, f"{LEFT_OUT}.{SAMPLE}"),
         ("leiden", "kmeans", NO_SCAN, NONE_APART, 90, "0.400 at most): what structure there"),
         ("leiden", "kmeans", NO_SCAN, NONE_APART, 91, f"there is has no borders.{SAMPLE}"),
+        ("leiden", "kmeans", NO_SCAN, NONE_APART, 74, "no borders. Or it does not show: of 74 "
+         "cells, 15 neighbours may be more than a group has."),
     ],
 )  # fmt: skip
 def test_a_sentence_says_why_there_are_so_many(origin, method, scan, apart, n_cells, sentence):
@@ -130,7 +133,9 @@ def test_a_sentence_says_why_there_are_so_many(origin, method, scan, apart, n_ce
         {
             "n_clusters": k, "n_clusters_from": origin, "scan": scan, "separation": apart,
             "clusters": [{"share": 0.4, "n_cells": 36}, {"share": 0.2, "n_cells": 18}],
-            "settings": {"method": method, "resolution": 0.7, "n_clusters": 4},
+            "settings": {
+                "method": method, "resolution": 0.7, "n_clusters": 4, "n_neighbors": 15
+            },
             "trainings": [{}] * (5 if method == "consensus" else 1),
             "dataset": {"n_cells": n_cells},
         }
@@ -259,6 +264,23 @@ def test_labels_can_be_done_without(counts):
         with pytest.raises(InputError, match=r"'unknown'\.$"):
             make(cells, labels="label", **few)
         assert make(cells, labels=False, **few).labels is None
+
+
+def test_confidence_of_idec_is_told_before_it_draws_cells_to_centres(counts):
+    plain, joint = (
+        cg.cluster(counts, method, n_clusters=6, **TINY) for method in ("kmeans", "idec")
+    )
+    (before,), (after,) = plain.latent_vectors, joint.latent_vectors
+    expected = membership(before, joint.clusters)
+    np.testing.assert_allclose(joint.found.membership, expected, atol=1e-6)
+    assert np.abs(membership(after, joint.clusters) - expected).max() > 0.01
+
+    cells = counts.copy()
+    cg.tl.autoencoder(cells, n_latent=4, n_hidden=16, max_epochs=80, learning_rate=1e-2)
+    cg.tl.cluster(cells, method="idec", n_clusters=6)
+    own = cells.obs["ae_idec"].cat.codes.to_numpy().astype(int)
+    expected = membership(cells.obsm["X_ae"], own)[np.arange(len(own)), own]
+    np.testing.assert_allclose(cells.obs["ae_idec_confidence"], expected, atol=1e-6)
 
 
 def test_clusters_are_called_the_same_in_legends_and_tables(counts):

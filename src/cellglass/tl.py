@@ -395,8 +395,9 @@ def cluster(
         (:func:`cellglass.separation.choose_number`).
     resolution
         Of Leiden; more gives more clusters. Default: the finest at which clusters are
-        nearly as stable as at any (:func:`cellglass.resolution.scan_resolutions`). Where it is
-        given, other methods find as many clusters as Leiden does; a consensus takes none.
+        nearly as stable as at any and at most 5 % of the cells are in clusters that subsamples
+        do not find again (:func:`cellglass.resolution.scan_resolutions`). Where it is given,
+        other methods find as many clusters as Leiden does; a consensus takes none.
     n_neighbors
         Nearest neighbours of every cell in the graph, fewer if there are not that many
         other cells; and the most that a cell hears in a consensus.

@@ -21,7 +21,7 @@ from cellglass.report.panels import (
     Page,
     as_tsne,
 )
-from cellglass.resolution import NEARLY, STABLE
+from cellglass.resolution import NEARLY, SPARED, STABLE
 
 if TYPE_CHECKING:
     from cellglass.cluster import Clustering
@@ -67,7 +67,10 @@ def draw_clustering(clustering: Clustering) -> Iterator[Drawing]:
             legends["labels"],
         )  # fmt: skip
     if found.scan is not None:
-        finest = f"finest that are stable to {NEARLY:.0%} of the most stable"
+        finest = (
+            f"finest that are stable to {NEARLY:.0%} of the most stable and have at most "
+            f"{SPARED:.0%} of the cells in clusters that subsamples do not find again"
+        )
         given = found.n_clusters_from == "given"
         yield _draw_scan(found.scan, "one that was taken" if given else finest)
     if found.separation is not None and len(found.separation.n_clusters) > 1:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cellglass.resolution import Scan
     from cellglass.separation import Separation
 
+FEW = 5
+"""With fewer cells for each of the neighbours, a group may not have as many."""
+
 METHOD_NAMES = {
     "consensus": "consensus of networks and PCA", "leiden": "Leiden", "kmeans": "k-means",
     "gaussian_mixture": "Gaussian mixture", "idec": "IDEC",
@@ -201,13 +204,21 @@ def _how_many(summary: dict[str, Any]) -> dict[str, Any]:
             f"out (adjusted Rand index {score(max(scan['stability']))} at most): what "
             "structure there is has no borders."
         )
+        n_cells, near = summary["dataset"]["n_cells"], summary["settings"]["n_neighbors"]
+        if n_cells < FEW * near:
+            rest += (
+                f" Or it does not show: of {n_cells:,} cells, {near} neighbours may be more "
+                "than a group has. Fewer (--n-neighbors) may tell groups apart, or give their "
+                "number (--n-clusters)."
+            )
     elif separation is not None:
         rest += _best_separated(separation, len(summary["trainings"]))
     elif scan is not None:
         stable = scan["stability"][scan["chosen"]]
         rest += (
             f" Their number is Leiden’s at resolution {scan['resolution']:.3g}, the finest at "
-            "which clusters are nearly as stable as at any: leaving out a fifth of the cells "
+            "which clusters are nearly as stable as at any and hardly a cell is in one that is "
+            "not found again: leaving out a fifth of the cells "
             f"changes them {'little' if stable >= 0.9 else 'in part'} (adjusted Rand index "
             f"{score(stable)})."
         )
