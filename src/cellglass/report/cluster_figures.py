@@ -104,8 +104,8 @@ def _draw_confidence(
         )  # fmt: skip
         axes.margins(0.04)
         as_tsne(axes)
-        place = axes.get_position()
-        axes.set_position((place.x0, place.y0, 0.84 * place.width, place.height))
+        place = axes.get_position()  # as large as other maps, to the left to leave room
+        axes.set_position((0.4 * place.x0, place.y0, place.width, place.height))
         bar = page.figure.colorbar(shown, cax=axes.inset_axes((1.04, 0, 0.04, 1)))
         bar.set_label("probability of the own cluster")
         return page.finish(

@@ -322,7 +322,7 @@ def _how_near(summary: dict[str, Any]) -> dict[str, Any]:
     agreement = summary["agreement"]
     k, n_labels = summary["n_clusters"], summary["dataset"]["n_labels"]
     ari = agreement["ari"]
-    word = "closely" if ari >= 0.8 else "in part" if ari >= 0.3 else "hardly"
+    word = "closely" if ari >= 0.8 else "in part" if ari >= 0.3 else "poorly"
     short = f"They match the {n_labels} classes {word}:"
     rest = (
         f"adjusted Rand index {score(ari)}, normalised mutual information "
