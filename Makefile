@@ -15,7 +15,7 @@ test: .venv/.ready  ## Run the tests, in two processes
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
 test-slow: .venv/.ready  ## Run the tests that take minutes each, and those on bits as shipped
-	XLA_FLAGS= .venv/bin/python -m pytest -m 'slow or as_shipped' -v
+	XLA_FLAGS= .venv/bin/python -m pytest -m 'slow or as_shipped' -n 2 --dist worksteal -v
 
 check: .venv/.ready  ## Check style, types and the rules of CONTRIBUTING.md
 	.venv/bin/ruff check
