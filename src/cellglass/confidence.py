@@ -20,7 +20,7 @@ too few for a cluster to move elsewhere."""
 SHRINKAGE = 3
 """The common covariance counts for so many times d + 2 cells in that of every cluster."""
 FITTED = 20_000
-"""Of more cells, mixtures are fitted to about so many."""
+"""Of more cells, mixtures are fitted to half as many at least, and hardly more than so many."""
 
 
 def membership(X: np.ndarray, clusters: np.ndarray) -> np.ndarray:
