@@ -254,6 +254,13 @@ def without_seconds(results):
     return results
 
 
+def test_one_label_for_all_cells_is_said_to_tell_nothing(counts):
+    cells = counts.copy()
+    cells.obs["label"] = "the same"
+    said = cg.cluster(cells, "kmeans", n_clusters=3, **TINY).summary["conclusions"][-1]
+    assert said["answer"] == "All cells have the same label, which tells nothing of clusters."
+
+
 def test_labels_can_be_done_without(counts):
     cells = counts.copy()
     cells.obs.loc[cells.obs_names[4], "label"] = None

@@ -165,7 +165,7 @@ def _conclude(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _how_sure(summary)
         if summary["members_ari"] is not None:
             yield _how_stable(summary)
-    if summary["agreement"] is not None and summary["dataset"]["n_labels"] > 1:
+    if summary["agreement"] is not None:
         yield _how_near(summary)
 
 
@@ -319,8 +319,11 @@ def _how_stable(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _how_near(summary: dict[str, Any]) -> dict[str, Any]:
-    agreement = summary["agreement"]
+    question, agreement = "Do the clusters match the labels?", summary["agreement"]
     k, n_labels = summary["n_clusters"], summary["dataset"]["n_labels"]
+    if n_labels == 1:
+        short = "All cells have the same label,"
+        return _conclusion(question, short, "which tells nothing of clusters.", {})
     ari = agreement["ari"]
     word = "closely" if ari >= 0.8 else "in part" if ari >= 0.3 else "poorly"
     short = f"They match the {n_labels} classes {word}:"
@@ -333,4 +336,4 @@ def _how_near(summary: dict[str, Any]) -> dict[str, Any]:
             f" {k} cluster{'s' * (k != 1)} and {n_labels} classes: that alone keeps the first "
             "below 1."
         )
-    return _conclusion("Do the clusters match the labels?", short, rest, dict(agreement))
+    return _conclusion(question, short, rest, dict(agreement))
