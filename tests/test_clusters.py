@@ -104,6 +104,16 @@ def test_views_that_are_the_same_are_as_sure_as_one_of_them():
     assert np.abs(together - alone).mean() < 0.02
 
 
+def test_a_space_of_weight_three_counts_like_three_spaces_and_of_none_not_at_all():
+    truth, X = groups(500, apart(3, 4, 3.0), seed=4)
+    other = X + np.random.default_rng(0).normal(size=X.shape)
+    thrice = joint_membership([X, other, other, other], [1, 1, 1, 1], truth)
+    np.testing.assert_allclose(joint_membership([X, other], [1, 3], truth), thrice, atol=1e-9)
+    alone = joint_membership([X], [1], truth)
+    np.testing.assert_allclose(joint_membership([X, other], [2, 0], truth), alone, atol=1e-9)
+    assert np.abs(thrice - alone).max() > 0.1
+
+
 def uneven_groups(n: int, centers: np.ndarray, kind: str, seed: int):
     """Draw cells from Gaussian groups that are not alike; truth, cells, shares, spreads."""
     k, d = centers.shape
