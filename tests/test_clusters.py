@@ -99,6 +99,8 @@ def test_views_that_are_the_same_are_as_sure_as_one_of_them():
     _, X = groups(800, apart(3, 4, 3.0), seed=4)
     clusters = kmeans(X, 3, random_state=0)
     alone, together = membership(X, clusters), joint_membership([X, 2 * X], [1, 3], clusters)
+    alike = joint_membership([X], [1], clusters)
+    np.testing.assert_allclose(together, alike, atol=1e-6)
     own = np.arange(len(X)), clusters
     assert together[own].mean() == pytest.approx(alone[own].mean(), abs=0.005)
     assert np.abs(together - alone).mean() < 0.02

@@ -123,44 +123,40 @@ class _Groups:
         return found
 
 
-_Widths = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Gives the covariances by cells, what of each belongs to every cluster, sizes and means."""
+_Widths = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Gives the covariances by the sums of squares within every cluster, and by their sizes."""
 
 
-def _own_widths(
-    X: np.ndarray, shares: np.ndarray, sizes: np.ndarray, means: np.ndarray
-) -> np.ndarray:
+def _own_widths(within: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """One covariance a cluster, drawn to the common one."""
-    n_cells, n_dimensions = X.shape
-    within = np.stack(
-        [((X - mean).T * own) @ (X - mean) for mean, own in zip(means, shares.T, strict=True)]
-    )
-    common = within.sum(axis=0) / n_cells + FLOOR * np.eye(n_dimensions)
-    further = SHRINKAGE * (n_dimensions + 2)
-    found: np.ndarray = (within + further * common) / (sizes + further)[:, None, None]
-    return found
+    further = SHRINKAGE * (within.shape[1] + 2)
+    drawn: np.ndarray = within + further * _one_width(within, sizes)
+    return drawn / (sizes + further)[:, None, None]
 
 
-def _one_width(
-    X: np.ndarray, shares: np.ndarray, sizes: np.ndarray, means: np.ndarray
-) -> np.ndarray:
+def _one_width(within: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """One covariance for all clusters."""
-    within = sum(
-        ((X - mean).T * own) @ (X - mean) for mean, own in zip(means, shares.T, strict=True)
-    )
-    return np.asarray(within / len(X) + FLOOR * np.eye(X.shape[1]))[None]
+    common = within.sum(axis=0) / sizes.sum() + FLOOR * np.eye(within.shape[1])
+    return np.asarray(common)[None]
 
 
 def _fitted(X: np.ndarray, clusters: np.ndarray, widths: _Widths) -> _Groups:
     """Fit a mixture, starting from clusters."""
-    shares = np.eye(int(clusters.max()) + 1)[clusters]
-    for _ in range(ROUNDS):
-        sizes = np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
-        means = (shares.T @ X) / sizes[:, None]
-        roots = np.linalg.cholesky(widths(X, shares, sizes, means))
-        groups = _Groups(np.log(sizes / len(X)), means, roots)
-        shares = softmax(groups.logs(X), axis=1)
+    groups = _groups_of(X, np.eye(int(clusters.max()) + 1)[clusters], widths)
+    for _ in range(ROUNDS - 1):
+        groups = _groups_of(X, softmax(groups.logs(X), axis=1), widths)
     return groups
+
+
+def _groups_of(X: np.ndarray, shares: np.ndarray, widths: _Widths) -> _Groups:
+    """Fit every cluster to its share of each cell, (n_cells, n_clusters)."""
+    sizes = np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
+    means = (shares.T @ X) / sizes[:, None]
+    within = np.stack(
+        [((X - mean).T * own) @ (X - mean) for mean, own in zip(means, shares.T, strict=True)]
+    )
+    roots = np.linalg.cholesky(widths(within, sizes))
+    return _Groups(np.log(sizes / len(X)), means, roots)
 
 
 def _judged_by_others(X: np.ndarray, clusters: np.ndarray, widths: _Widths) -> np.ndarray:
